@@ -1,0 +1,1 @@
+"""Tests of Kanghu; the folders mirror the house."""

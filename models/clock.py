@@ -1,0 +1,125 @@
+"""Time: now and today, working days, and everything that happens because time passed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import chinese_calendar
+from sqlalchemy import select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from .base import Day, Model, Name
+from .choices import N_, Choice
+from .clock_source import at, now, start_from
+
+__all__ = [
+    "HOUSE_ZONE",
+    "CalendarDay",
+    "DayKind",
+    "add_working_days",
+    "at",
+    "duty",
+    "end_of",
+    "is_workday",
+    "local_day",
+    "now",
+    "start_from",
+    "tick",
+    "today",
+    "working_days_between",
+]  # fmt: skip
+
+HOUSE_ZONE = ZoneInfo("Asia/Shanghai")
+
+
+def today() -> date:
+    """The day it is in the house's zone."""
+    return now().astimezone(HOUSE_ZONE).date()
+
+
+def local_day(instant: datetime) -> date:
+    """The day *instant* falls on in the house's zone."""
+    return instant.astimezone(HOUSE_ZONE).date()
+
+
+def end_of(day: date) -> datetime:
+    """The last instant of *day* in the house's zone."""
+    return datetime.combine(day, time.max, HOUSE_ZONE)
+
+
+class DayKind(Choice):
+    WORKDAY = "workday", N_("Working day"), "green"
+    WEEKEND = "weekend", N_("Weekend"), "neutral"
+    HOLIDAY = "holiday", N_("Public holiday"), "red"
+    MAKEUP = "makeup_workday", N_("Make-up working day"), "amber"
+
+
+class CalendarDay(Model):
+    """A day that differs from what the published calendar says, or one beyond it."""
+
+    __label__ = N_("Calendar day")
+    __area__ = N_("Organisation")
+    __icon__ = "calendar-event"
+    __title__ = ("day",)
+    __key__ = ("day",)
+    __shared__ = True
+
+    day: Mapped[Day] = mapped_column(unique=True)
+    kind: Mapped[DayKind]
+    festival: Mapped[Name | None]
+
+
+def is_workday(session: Session, day: date) -> bool:
+    """Whether people work on *day*: the calendar table first, then the published calendar with its make-up
+    days, then Monday to Friday for years not yet published."""
+    kind = session.scalar(select(CalendarDay.kind).where(CalendarDay.day == day))
+    if kind is not None:
+        return kind in {DayKind.WORKDAY, DayKind.MAKEUP}
+    try:
+        return bool(chinese_calendar.is_workday(day))
+    except NotImplementedError:
+        return day.weekday() < 5
+
+
+def add_working_days(session: Session, day: date, count: int) -> date:
+    """The day *count* working days after *day*; the day itself is not counted."""
+    while count > 0:
+        day += timedelta(days=1)
+        count -= is_workday(session, day)
+    return day
+
+
+def working_days_between(session: Session, start: date, end: date) -> int:
+    """Working days after *start* up to and including *end*; 0 when end is not after start."""
+    days = (start + timedelta(days=n) for n in range(1, (end - start).days + 1))
+    return sum(is_workday(session, day) for day in days)
+
+
+# -- duties ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something that happens because time passed; running it twice changes nothing more."""
+
+    name: str
+    run: Callable[[Session], int]
+
+
+DUTIES: list[Duty] = []
+
+
+def duty(name: str) -> Callable[[Callable[[Session], int]], Callable[[Session], int]]:
+    """Register a function ``(session) -> how many records it moved`` that every tick runs."""
+
+    def register(run: Callable[[Session], int]) -> Callable[[Session], int]:
+        DUTIES.append(Duty(name, run))
+        return run
+
+    return register
+
+
+def tick(session: Session) -> dict[str, int]:
+    """Run every duty once and return how many records each moved. Idempotent."""
+    return {d.name: d.run(session) for d in DUTIES}

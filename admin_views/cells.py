@@ -49,11 +49,8 @@ def masked(field: Field, level: Level, value: Any, pk: int) -> Markup:
 def editable(field: Field, shown: Markup, value: Any, pk: int, version: int) -> Markup:
     """A cell that turns into an input where it stands."""
     return Markup(
-        '<button type="button" class="cell" data-cell data-pk="{}" data-name="{}" data-value="{}" data-version="{}">'
-        '<span class="sr">{} </span>{}<span class="sr">{}</span>{}</button>'
-    ).format(
-        pk, field.key, raw(field, value), version, gettext(field.label), shown, gettext("edit"), ui.icon("pencil", "i-s")
-    )  # fmt: skip
+        '<button type="button" class="cell" data-cell data-pk="{}" data-name="{}" data-value="{}" data-version="{}">{}</button>'
+    ).format(pk, field.key, raw(field, value), version, shown)
 
 
 def raw(field: Field, value: Any) -> str:

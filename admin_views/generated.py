@@ -270,9 +270,9 @@ class GeneratedView(Acts, Imports, Exports, BaseModelView):  # type: ignore[misc
             rows.append(
                 (
                     gettext(spec.label),
-                    self._told(spec, base),
-                    self._told(spec, getattr(record, spec.attr)),
-                    self._told(spec, mine),
+                    self._in_words(spec, base),
+                    self._in_words(spec, getattr(record, spec.attr)),
+                    self._in_words(spec, mine),
                 )
             )
         who, when = history.last_editor(db.session(), record) or (gettext("Somebody"), record.updated_at)
@@ -288,7 +288,7 @@ class GeneratedView(Acts, Imports, Exports, BaseModelView):  # type: ignore[misc
         }
         return self.render("admin/model/conflict.html", conflict=told, crumb=language.title(record)), 409
 
-    def _told(self, spec: Field, value: Any) -> Any:
+    def _in_words(self, spec: Field, value: Any) -> Any:
         if spec.target is not None:
             related = (
                 value if isinstance(value, Model) else db.session.get(spec.target, value) if value is not None else None

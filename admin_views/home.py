@@ -13,7 +13,8 @@ from models.base import Model
 from . import language, listing, pages
 from .extensions import db
 
-BLOCKS = 4
+TILES = 4
+BLOCKS = 3
 ROWS = 5
 
 

@@ -14,7 +14,7 @@ from flask_babel import gettext
 from werkzeug.datastructures import MultiDict
 
 from models import fields as declared
-from models import importing, journal, policy, references, sheets
+from models import importing, journal, policy, references, sheets, values
 from models.base import Model
 from models.choices import N_
 from models.errors import RuleBroken
@@ -330,9 +330,13 @@ class Imports:
             if isinstance(value, int):
                 record = db.session.get(spec.target, value)
                 return language.title(record) if record is not None else f"#{value}"
+            if isinstance(value, importing.RowPlan):
+                return gettext("the record of row %(row)s", row=value.row_no)
             return getattr(value, "text", None) or (cells.EMPTY if value is None else str(value))
         if isinstance(value, str) and "•" in value:
             return value
+        if value not in (None, "") and policy.level_of(g.principal, spec) is not policy.Level.PLAIN:
+            return values.mask(spec.kind, value)
         return cells.formatter(spec)(value)
 
     def _row_error(self, error: importing.RowError) -> tuple[int, str, str, str]:

@@ -106,17 +106,18 @@ def read(model: type[Model], subject: Subject | None, args: MultiDict[str, str])
     """Understand the query string of a list, or raise NotUnderstood naming the argument."""
     known = open_fields(model, subject)
     query = Query(model, subject, columns=visible_list_fields(model, subject))
-    for name, raw in args.items():
-        if name in RESERVED or name == "lang":
+    for name, given in args.lists():
+        if name in RESERVED:
             continue
         key, _, op = name.partition(".")
         if key not in known:
             raise NotUnderstood(N_("This list has no filter “%(name)s”."), name=name[:60])
+        raw = ",".join(given) if known[key].choices is not None else given[-1]
         if raw != "":
             query.filters.append(_filter(known[key], op, raw[:400]))
     query.q = args.get("search", "").strip()[:100]
     query.size = _size(args.get("size"))
-    query.columns = _columns(model, subject, args.get("cols")) or query.columns
+    query.columns = _columns(model, subject, ",".join(args.getlist("cols"))) or query.columns
     if args.get("sort"):
         query.sort = known.get(args["sort"])
         if query.sort is None or (not query.sort.sortable and query.sort.attr not in {"created_at", "updated_at"}):

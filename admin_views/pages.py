@@ -177,8 +177,8 @@ def editable_fields(model: type[Model], subject: Subject, columns: tuple[Field, 
     for f in columns:
         if f.kind not in types or not f.writable or policy.level_of(subject, f) is not Level.PLAIN:
             continue
-        if f.kind == "bool" and f.column.nullable:
-            continue
+        if f.key in model.__title__ or (f.kind == "bool" and f.column.nullable):
+            continue  # the title opens the record; a box cannot say "unknown"
         found[f.key] = {"type": types[f.kind], "label": gettext(f.label)}
         if f.choices is not None:
             blank = [["", "—"]] if f.column.nullable else []
@@ -410,5 +410,8 @@ def related_lists(model: type[Model], subject: Subject | None) -> list[tuple[str
         is_part = other.__part_of__ == f.key
         alone = sum(m is other for m, _ in references) == 1
         if is_part or alone or f.key == model.__tablename__:
-            found.append((f"{other.__tablename__}.{f.key}", gettext(declared.label_of(other)), other, f))
+            label = gettext(declared.label_of(other))
+            if not is_part and f.key != model.__tablename__:
+                label = gettext("%(noun)s (%(field)s)", noun=label, field=gettext(f.label))
+            found.append((f"{other.__tablename__}.{f.key}", label, other, f))
     return sorted(found, key=lambda entry: entry[2].__part_of__ != entry[3].key)

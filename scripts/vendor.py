@@ -69,10 +69,7 @@ def fetched(package: dict[str, Any]) -> dict[str, bytes]:
             files = {name: read(archive, source) for source, name in package["files"].items()}
             if "sprite" in package:
                 files[package["sprite"]["file"]] = sprite(archive, package["sprite"])
-    return {
-        name: without_source_map(content) if name.endswith(".js") else content
-        for name, content in files.items()
-    }
+    return {name: without_source_map(content) if name.endswith(".js") else content for name, content in files.items()}
 
 
 def sprite(archive: tarfile.TarFile, wanted: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ function edit(cell) {
   const spec = specs()[cell.dataset.name];
   if (!spec) return;
   if (spec.type === 'bool') {
-    save(cell, cell.dataset.value === '1' ? '' : '1').catch((refusal) => toast(refusal.message, 'red'));
+    save(cell, cell.dataset.value === '1' ? '0' : '1').catch((refusal) => toast(refusal.message, 'red'));
     return;
   }
   const input = editor(spec, cell);
@@ -100,7 +100,7 @@ async function save(cell, value, label) {
     const answer = await post(url(), { pk, name, value, version });
     const fresh = show(cell, answer);
     const undo = () => save(fresh, before).catch((refusal) => toast(refusal.message, 'red'));
-    toast(answer.message || t('Saved.'), 'green', [t('Undo'), undo]);
+    toast(t('%(field)s is saved.', { field: specs()[name].label }), 'green', [t('Undo'), undo]);
   } catch (refusal) {
     if (!(refusal instanceof Refusal) || refusal.status !== 409) throw refusal;
     await settle(cell, value, label, refusal);

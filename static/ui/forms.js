@@ -13,6 +13,9 @@ function guard(form) {
   };
   form.addEventListener('input', mark);
   form.addEventListener('change', mark);
+  form.addEventListener('click', (event) => {
+    if (event.target.closest('[data-leave]')) dirty = false;
+  });
   form.addEventListener('submit', () => {
     dirty = false;
     // Only after the browser has collected the form: a disabled button sends no name.

@@ -56,9 +56,9 @@ async function openMenu(link) {
   const menu = $('#row-menu');
   const url = link.dataset.menu;
   if (!menus.has(url)) {
-    const response = await fetch(url, { headers: { 'X-Requested-With': 'fetch' } });
+    const response = await fetch(url, { headers: { 'X-Requested-With': 'fetch' } }).catch(() => null);
     // Whatever the trouble is, the details page will say it better.
-    if (!response.ok || response.redirected) return location.assign(link.href);
+    if (!response?.ok || response.redirected) return location.assign(link.href);
     menus.set(url, await response.text());
   }
   menu.innerHTML = menus.get(url);
@@ -134,6 +134,7 @@ document.addEventListener('formdata', (event) => {
 function showFilter(picker) {
   for (const part of $$('[data-filter]', picker.form)) {
     part.hidden = part.disabled = part.dataset.filter !== picker.value;
+    $('legend', part).className = 'sr'; // the picker above already says it
   }
 }
 on('change', '[data-filter-pick]', (_event, picker) => showFilter(picker));

@@ -1,6 +1,6 @@
 // The command palette: one box over everything the person may see. A combobox with a listbox, by WAI-ARIA.
 
-import { $, $$, on } from './dom.js';
+import { $, $$, make, on, t } from './dom.js';
 
 let asked = 0;
 let timer;
@@ -18,11 +18,23 @@ export function openPalette() {
 
 async function fill() {
   const turn = ++asked;
-  const response = await fetch(`${field().dataset.url}?q=${encodeURIComponent(field().value.trim())}`);
-  const html = await response.text();
-  if (turn !== asked || !response.ok || response.redirected) return;
-  list().innerHTML = html;
+  const answer = await asking(`${field().dataset.url}?q=${encodeURIComponent(field().value.trim())}`);
+  if (turn !== asked) return;
+  if (answer === null) {
+    const note = make('div', { className: 'empty slim', textContent: t('Nothing can be searched at the moment. Try again.') });
+    note.setAttribute('role', 'option');
+    note.setAttribute('aria-disabled', 'true');
+    list().replaceChildren(note);
+  } else {
+    list().innerHTML = answer;
+  }
   choose(0);
+}
+
+// What the server found, as markup; null when it could not be asked.
+async function asking(url) {
+  const response = await fetch(url, { headers: { 'X-Requested-With': 'fetch' } }).catch(() => null);
+  return response?.ok && !response.redirected ? response.text() : null;
 }
 
 function choose(index) {

@@ -10,7 +10,6 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, ForeignKey, String, Text, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column, object_session, relationship, validates
 
@@ -570,9 +569,6 @@ class ComplaintMember(Model):
     complaint: Mapped[Complaint] = relationship(back_populates="members")
     staff: Mapped[Staff] = relationship()
 
-    def derive(self) -> None:
-        _join(self, "complaint", "staff")
-
     def check(self) -> None:
         _refuse_when_sealed(self.complaint, self)
         self.complaint.refuse_conflicts()
@@ -610,7 +606,6 @@ class ComplaintEvidence(Model):
         return digits or None
 
     def derive(self) -> None:
-        _join(self, "complaint")
         if self.sha256 is None and self.description:
             self.sha256 = hashlib.sha256(self.description.encode()).hexdigest()
         if self.taken_by is None and self.taken_by_id is None:
@@ -642,9 +637,6 @@ class Remedy(Model):
     delivered_at: Mapped[Instant | None] = mapped_column(info=_derived())
 
     complaint: Mapped[Complaint] = relationship(back_populates="remedies")
-
-    def derive(self) -> None:
-        _join(self, "complaint")
 
     def check(self) -> None:
         _refuse_when_sealed(self.complaint, self)
@@ -786,16 +778,6 @@ def complaints_naming(session: Session, staff: Staff, start: date, end: date) ->
 def _by_rule(record: Model) -> bool:
     session = object_session(record)
     return session is not None and ruled(session)
-
-
-def _join(part: Model, *names: str) -> None:
-    """Load what *part* points at by key alone, as forms and files say it: the rules read the relations."""
-    session, state = object_session(part), sa.inspect(part)
-    for name in names:
-        key, given = getattr(part, f"{name}_id"), getattr(part, name)
-        stale = given is not None and given.id != key and f"{name}_id" in state.committed_state
-        if session is not None and key is not None and (given is None or stale):
-            setattr(part, name, session.get(state.mapper.relationships[name].mapper.class_, key))
 
 
 def _refuse_when_sealed(complaint: Complaint, record: Model) -> None:

@@ -1,7 +1,8 @@
 """What must hold before anything reaches the database, whatever door it came through.
 
-Values are tidied and checked by their kind, states are left to transitions, numbers are given,
-derived columns set, and each record's own ``check()`` asked: at every flush, in this order.
+Relations and their columns are made to say the same, then policy judges, then values are tidied and
+checked by their kind, states are left to transitions, numbers are given, derived columns set, and each
+record's own ``check()`` asked: at every flush, in this order.
 """
 
 from collections import defaultdict
@@ -12,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from sqlalchemy.orm.base import NO_VALUE
 
@@ -20,7 +22,7 @@ from .base import Base, Model
 from .choices import N_
 from .clock_source import now
 from .errors import Label, RuleBroken
-from .fields import Field, fields_of, own_fields
+from .fields import Field, field_map, fields_of, own_fields, relations_of
 from .workflow import ruled, state_columns
 
 INTEGER_LIMIT = 2**31 - 1
@@ -33,13 +35,18 @@ class Serial(Base):
     last: Mapped[int]
 
 
+def attach_first(session_class: type[Session]) -> None:
+    """Before anybody judges a change: see that it is told whole."""
+    event.listen(session_class, "before_flush", _make_whole)
+
+
 def attach(session_class: type[Session]) -> None:
     event.listen(session_class, "before_flush", _before_flush)
 
 
 @contextmanager
 def restoring(session: Session) -> Iterator[None]:
-    """Inside the block states may be set as they were: undo and loading a house's past."""
+    """Inside the block states and derived values may be set as they were: undo and loading a house's past."""
     session.info["restoring"] = True
     try:
         yield
@@ -47,20 +54,110 @@ def restoring(session: Session) -> Iterator[None]:
         session.info.pop("restoring", None)
 
 
+def _make_whole(session: Session, _context: Any, _instances: Any) -> None:
+    for obj in (*session.new, *session.dirty):
+        if isinstance(obj, Model):
+            _align_relations(session, obj)
+    fetch_unloaded(session)
+
+
+def _align_relations(session: Session, obj: Model) -> None:
+    """Copy the key of a related record that was given into its column; forget one that a typed key replaced."""
+    state = sa.inspect(obj)
+    for field in relations_of(type(obj)):
+        if field.key in state.committed_state:
+            given = obj.__dict__.get(field.key)
+            key = None if given is None else given.__dict__.get("id", NO_VALUE)
+            if given is not None and key in (None, NO_VALUE):
+                continue  # it is new as well: the flush gives both their keys
+            if key != obj.__dict__.get(field.attr):
+                setattr(obj, field.attr, key)
+        elif field.attr in state.committed_state and field.key in obj.__dict__ and state.persistent:
+            related = obj.__dict__[field.key]
+            if (None if related is None else related.id) != obj.__dict__.get(field.attr):
+                session.expire(obj, [field.key])
+
+
+def fetch_unloaded(session: Session) -> None:
+    """Read the old values that nobody loaded before they were overwritten, while they still stand there."""
+    waiting: dict[type[Model], dict[Model, list[str]]] = defaultdict(dict)
+    deleted = session.deleted
+    for obj in (*session.dirty, *deleted):
+        if isinstance(obj, Model) and (unknown := _unknown(obj, obj in deleted)):
+            waiting[type(obj)][obj] = unknown
+    for model, records in waiting.items():
+        names = list(dict.fromkeys(name for unknown in records.values() for name in unknown))
+        kept = _kept_values(session, model, names, [sa.inspect(obj).identity[0] for obj in records])  # type: ignore[index]
+        for obj, unknown in records.items():
+            state, told = sa.inspect(obj), kept.get(sa.inspect(obj).identity[0], {})  # type: ignore[index]
+            for name in unknown:
+                if name in told:
+                    (state.dict if obj in deleted else state.committed_state)[name] = told[name]
+
+
+def _unknown(obj: Model, deleted: bool) -> list[str]:
+    state = sa.inspect(obj)
+    if deleted:
+        return [p.key for p in state.mapper.column_attrs if p.key not in state.dict]
+    return [k for k, old in state.committed_state.items() if old is NO_VALUE and k in state.mapper.column_attrs]
+
+
+def _kept_values(session: Session, model: type[Model], names: list[str], ids: list[int]) -> dict[int, dict[str, Any]]:
+    """The values that stand in the database under *names*, by record."""
+    columns = [model.__table__.c[field_map(model)[name].column.name] for name in names]
+    own, found = model.__table__.c.id, {}
+    for start in range(0, len(ids), 500):
+        some = sa.select(own, *columns).where(own.in_(ids[start : start + 500]))
+        for row in session.connection().execute(some):
+            found[row[0]] = dict(zip(names, row[1:], strict=True))
+    return found
+
+
 def _before_flush(session: Session, _context: Any, _instances: Any) -> None:
-    touched = [obj for obj in (*session.new, *session.dirty) if isinstance(obj, Model)]
-    _give_numbers(session, touched)
-    for obj in touched:
-        changed = changed_fields(obj)
-        if not changed and obj not in session.new:
-            continue
-        if not session.info.get("restoring"):
-            _guard_state(session, obj)
-            for field in changed:
-                _settle(obj, field)
-            obj.derive()
-            _require(obj)
-            obj.check()
+    done: set[Model] = set()
+    # A rule may touch or make further records: they are looked at as well.
+    while touched := [o for o in (*session.new, *session.dirty) if isinstance(o, Model) and o not in done]:
+        done.update(touched)
+        _give_numbers(session, touched)
+        for obj in touched:
+            _settle_record(session, obj)
+    fetch_unloaded(session)
+
+
+def _settle_record(session: Session, obj: Model) -> None:
+    changed = changed_fields(obj)
+    kept = sa.inspect(obj).persistent
+    if not changed and kept:
+        return
+    if kept and any(f.attr == "id" for f in changed):
+        raise ValueError(f"the key of {obj!r} never changes")
+    restored = bool(session.info.get("restoring"))
+    if not restored:
+        _guard_state(session, obj)
+    for field in changed:
+        _settle(obj, field)
+    _complete(session, obj, kept)
+    if not restored:
+        obj.derive()
+    _require(obj)
+    obj.check()
+
+
+def _complete(session: Session, obj: Model, kept: bool) -> None:
+    """Give a new record its plain defaults, and relations the records that their keys name: rules see both."""
+    state, told = sa.inspect(obj), obj.__dict__
+    for field in () if kept else fields_of(type(obj)):
+        if told.get(field.attr) is None and not field.column.nullable:
+            default = default_of(field.column)
+            if default is not None:
+                setattr(obj, field.attr, default)
+    for field in relations_of(type(obj)):
+        key, known = told.get(field.attr), told.get(field.key)
+        if field.key in state.committed_state or (kept and field.attr not in state.committed_state):
+            continue  # the relation itself was given, or loads by itself
+        if (known.__dict__.get("id") if known is not None else None) != key:
+            related = session.get(field.target, key) if key is not None else None  # type: ignore[arg-type]
+            setattr(obj, field.key, related)  # so that the other side's collection knows it too
 
 
 def changed_fields(obj: Model) -> list[Field]:
@@ -70,9 +167,7 @@ def changed_fields(obj: Model) -> list[Field]:
         return [f for f in fields_of(type(obj)) if state.dict.get(f.attr) is not None]
     before = state.committed_state
     return [f for f in fields_of(type(obj)) if f.attr in before and before[f.attr] != state.dict.get(f.attr)] + [
-        f
-        for f in fields_of(type(obj))
-        if f.target is not None and f.key in before and f.attr not in before and _points_elsewhere(obj, f)
+        f for f in relations_of(type(obj)) if f.key in before and f.attr not in before and _points_elsewhere(obj, f)
     ]
 
 
@@ -117,17 +212,37 @@ def _settle(obj: Model, field: Field) -> None:
     value = obj.__dict__.get(field.attr)
     if value is None:
         return
-    habit = values.kind(field.kind)
-    if habit.tidy is not None:
-        tidy = habit.tidy(value)
-        if tidy != value:
-            setattr(obj, field.attr, tidy)
-            value = tidy
     try:
-        check_value(field, value)
+        tidy = _tidied(field, value)
+        if tidy is not value:
+            setattr(obj, field.attr, tidy)
+        check_value(field, tidy)
     except RuleBroken as broken:
         broken.field = broken.field or field.key
         raise
+
+
+def _tidied(field: Field, value: Any) -> Any:
+    habit = values.kind(field.kind)
+    if habit.tidy is not None:
+        return habit.tidy(value)
+    if field.choices is not None and not isinstance(value, field.choices):
+        return _chosen(field, value)
+    exact = isinstance(field.column.type, sa.Numeric) and field.column.type.asdecimal
+    if exact and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Decimal(str(value))
+    return value
+
+
+def _chosen(field: Field, value: Any) -> Any:
+    assert field.choices is not None
+    try:
+        return field.choices.from_value(value)
+    except (ValueError, TypeError):
+        raise RuleBroken(
+            N_("“%(value)s” is none of the choices of “%(what)s”: take one from the list."),
+            field=field.key, what=Label(field.label), value=value,
+        ) from None  # fmt: skip
 
 
 def check_value(field: Field, value: Any) -> None:
@@ -202,21 +317,26 @@ def _unset(obj: Model) -> object:
 
 def _reserve(session: Session, field: Field, count: int) -> int:
     """Take *count* numbers of the field's series and return the first; waits for whoever takes some too."""
-    connection = session.connection()
-    table, series = Serial.__table__, f"{field.model.__tablename__}.{field.attr}"
-    taken = connection.execute(
-        sa.update(table).where(table.c.series == series).values(last=table.c.last + count).returning(table.c.last)
-    ).scalar()
-    if taken is None:
-        connection.execute(sa.insert(table).values(series=series, last=count))
-        taken = count
-    first = int(taken) - count + 1
-    if _in_use(connection, field, first, count):
-        # Numbers typed or imported by hand may be ahead of the series: go on behind them.
-        highest = connection.execute(sa.select(sa.func.max(field.model.__table__.c.id))).scalar() or 0
-        connection.execute(sa.update(table).where(table.c.series == series).values(last=max(taken, highest) + 1000))
-        return _reserve(session, field, count)
-    return first
+    connection, series = session.connection(), f"{field.model.__tablename__}.{field.attr}"
+    first = count_up(connection, series, count) - count + 1
+    if not _in_use(connection, field, first, count):
+        return first
+    # Numbers typed or imported by hand may be ahead of the series: go on behind them.
+    highest = connection.execute(sa.select(sa.func.max(field.model.__table__.c.id))).scalar() or 0
+    count_up(connection, series, max(0, highest - first - count + 1) + 1000)
+    return _reserve(session, field, count)
+
+
+def count_up(connection: sa.Connection, series: str, by: int = 1) -> int:
+    """Raise the last number of *series* and return it; whoever comes second waits for the first to commit."""
+    table = Serial.__table__
+    raised = sa.update(table).where(table.c.series == series).values(last=table.c.last + by).returning(table.c.last)
+    last = connection.execute(raised).scalar()
+    if last is None:  # two may begin a series at once
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).values(series=series, last=0).on_conflict_do_nothing())
+        last = connection.execute(raised).scalar_one()
+    return int(last)
 
 
 def _in_use(connection: sa.Connection, field: Field, first: int, count: int) -> bool:

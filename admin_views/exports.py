@@ -86,13 +86,13 @@ def _reader(f: Field, selection: listing.Selection, who: Any, labels: Any) -> An
     """A function from a row of the selection to what the file says for *f*."""
     path = selection.paths[f.key]
     level = policy.level_of(who, f)
+    if level in {Level.MASKED, Level.REVEAL}:
+        return lambda row: None if row[path.start] in (None, "") else values.mask(f.kind, row[path.start])
     if f.target is not None:
         target = f.target
         return lambda row: (
             None if row[path.start] is None else references.text_from_paths(target, row[path.start + 1 : path.stop])
         )
-    if level in {Level.MASKED, Level.REVEAL}:
-        return lambda row: None if row[path.start] in (None, "") else values.mask(f.kind, row[path.start])
     if f.choices is not None:
         told = {member: labels.show(member.label) for member in f.choices}
         return lambda row: told.get(row[path.start])

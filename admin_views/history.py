@@ -92,11 +92,11 @@ def _value(session: Session, field: Field, told: Any, subject: Subject | None) -
         return cells.EMPTY
     if told == WITHHELD or field.kind == "secret":
         return Markup(WITHHELD)
+    if policy.level_of(subject, field) is not Level.PLAIN:
+        return Markup("{}").format(values.mask(field.kind, told))
     if field.target is not None:
         related = session.get(field.target, told)
         return Markup("{}").format(language.title(related) if related is not None else f"#{told}")
-    if policy.level_of(subject, field) is not Level.PLAIN:
-        return Markup("{}").format(values.mask(field.kind, told))
     return cells.formatter(field)(parsed(field, told))
 
 

@@ -141,10 +141,10 @@ class RowPainter:
         path = self.selection.paths[f.key]
         level = policy.level_of(self.query.subject, f)
         plain = cells.formatter(f)
-        if f.target is not None:
-            return lambda row: _related(row[path.start], row[path.start + 1 : path.stop])
         if level in {Level.MASKED, Level.REVEAL}:
             return lambda row: cells.masked(f, level, row[path.start], row[0])
+        if f.target is not None:
+            return lambda row: _related(row[path.start], row[path.start + 1 : path.stop])
         if f.key in self.editable:
             return lambda row: cells.editable(f, plain(row[path.start]), row[path.start], row[0], row[1])
         return lambda row: plain(row[path.start])
@@ -383,10 +383,10 @@ def facts_of(record: Model, subject: Subject | None) -> list[tuple[str, Markup, 
 def fact(record: Model, f: Field, subject: Subject | None) -> Markup:
     level = policy.level_of(subject, f)
     value = getattr(record, f.attr)
-    if f.target is not None:
-        return _related_link(f, value, getattr(record, f.key), subject)
     if level in {Level.MASKED, Level.REVEAL}:
         return cells.masked(f, level, value, record.id)
+    if f.target is not None:
+        return _related_link(f, value, getattr(record, f.key), subject)
     return cells.formatter(f, short=False)(value)
 
 

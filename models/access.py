@@ -12,16 +12,16 @@ from typing import Any
 import argon2
 import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String, UniqueConstraint, func, select
-from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, object_session, relationship
+from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, object_session, relationship, validates
 
 from . import clock
 from .base import Base, Code, Day, Instant, Model, Name, Secret
 from .choices import N_, Choice
 from .errors import RuleBroken
-from .fields import by_table
-from .flush import Serial
+from .fields import by_table, fields_of
+from .flush import Serial, changed_fields
 from .organisation import Branch, Department
-from .policy import ACCESS_SERIES, VERBS, HeldRole, Level, Principal, Scope, in_force
+from .policy import ACCESS_SERIES, VERBS, HeldRole, Level, Principal, Scope, in_force, level_of, reaches_of
 from .staff import Staff
 from .workflow import transition, transitions_of
 
@@ -58,6 +58,16 @@ class UserAccount(Model):
     staff: Mapped[Staff | None] = relationship()
     grants: Mapped[list["RoleGrant"]] = relationship(back_populates="user")
 
+    @validates("login")
+    def _in_small_letters(self, _key: str, login: str | None) -> str | None:
+        return login.strip().lower() if login is not None else None
+
+    def check(self) -> None:
+        told = {f.attr for f in changed_fields(self)} & {"login", "staff_id", "state", "deleted_at"}
+        if sa.inspect(self).persistent and told:
+            _not_oneself(self, self.id)
+            _keep_one_administrator(self, self.login)
+
     def set_password(self, password: str) -> None:
         """Keep *password*, exactly as typed, as an argon2 hash."""
         if len(password) < PASSWORD_MIN_LENGTH:
@@ -65,7 +75,7 @@ class UserAccount(Model):
                 N_("A password has at least %(least)s characters: several words in a row are easy to keep in mind."),
                 field="password", least=PASSWORD_MIN_LENGTH,
             )  # fmt: skip
-        self.password_hash = _hasher().hash(password)
+        self.password_hash = _hasher().hash(_as_bytes(password))
 
     @transition(
         "state", {AccountState.ACTIVE}, AccountState.DISABLED, label=N_("Disable"), tone="red",
@@ -73,9 +83,6 @@ class UserAccount(Model):
     )  # fmt: skip
     def disable(self) -> None:
         """Let nobody sign in with it any more; its sessions end at once."""
-        _not_oneself(self, self)
-        if any(g.role.code == "ADMIN" for g in self.grants):
-            _keep_one_administrator(self)
         end_sessions(_session_of(self), self.id)
 
     @transition("state", {AccountState.DISABLED}, AccountState.ACTIVE, label=N_("Enable"), tone="green")
@@ -95,6 +102,11 @@ class Role(Model):
     name: Mapped[Name]
 
     permissions: Mapped[list["RolePermission"]] = relationship(back_populates="role")
+
+    def check(self) -> None:
+        if sa.inspect(self).persistent:
+            _not_a_role_of_ones_own(self, self)
+            _keep_one_administrator(self, self.name)
 
 
 class Effect(Choice):
@@ -122,6 +134,10 @@ class RolePermission(Model):
     level: Mapped[Level | None] = mapped_column(info={"label": N_("How much is seen")})
 
     role: Mapped[Role] = relationship(back_populates="permissions")
+
+    def check(self) -> None:
+        _not_a_role_of_ones_own(self, self.role)
+        _only_rights_one_has(self)
 
 
 class RoleGrant(Model):
@@ -156,16 +172,30 @@ class RoleGrant(Model):
             raise RuleBroken(N_("A grant for a branch names the branch."), field="branch")
         if self.scope is Scope.DEPARTMENT and self.department is None:
             raise RuleBroken(N_("A grant for a department names the department."), field="department")
-        for other in self.user.grants:
-            if other is not self and other.deleted_at is None and self._same_as(other):
-                raise RuleBroken(N_("%(login)s already holds this role in this scope."), login=self.user.login)
-        _not_oneself(self, self.user)
+        for account_id in {self.user.id, _before(self, "user_id")}:
+            _not_oneself(self, account_id)
         _only_what_one_holds(self)
+        if sa.inspect(self).persistent:
+            _keep_one_administrator(self, self.user.login)
+        if self.deleted_at is None and any(self._same_as(other) for other in self.user.grants):
+            raise RuleBroken(N_("%(login)s already holds this role in this scope."), login=self.user.login)
 
     def _same_as(self, other: "RoleGrant") -> bool:
+        if other is self or other.deleted_at is not None:
+            return False
         return (self.role, self.scope, self.branch, self.department) == (
             other.role, other.scope, other.branch, other.department,
         )  # fmt: skip
+
+
+@sa.event.listens_for(RoleGrant, "before_delete")
+def _judge_deletion(_mapper: Any, _connection: Any, grant: RoleGrant) -> None:
+    """Undo takes a grant back whole: no check() is asked then."""
+    _not_oneself(grant, grant.user_id)
+    _keep_one_administrator(grant, f"#{grant.user_id}")
+
+
+# -- nobody lifts himself -----------------------------------------------------------------------------
 
 
 def _session_of(record: Model) -> Session:
@@ -174,27 +204,93 @@ def _session_of(record: Model) -> Session:
     return session
 
 
-def _not_oneself(record: Model, account: UserAccount) -> None:
+def _before(record: Model, attr: str) -> Any:
+    """The value that stands in the database."""
+    return sa.inspect(record).committed_state.get(attr, getattr(record, attr))
+
+
+def _actor(record: Model) -> Principal | None:
+    """The person at work; None for the machine, which may do everything."""
     actor = _session_of(record).info.get("principal")
-    if isinstance(actor, Principal) and actor.user_id == account.id:
+    return actor if isinstance(actor, Principal) else None
+
+
+def _administers(actor: Principal) -> bool:
+    return any(role.code == "ADMIN" for role in actor.roles)
+
+
+def _not_oneself(record: Model, account_id: int | None) -> None:
+    actor = _actor(record)
+    if actor is not None and actor.user_id == account_id:
         raise RuleBroken(N_("Nobody changes their own account or roles: ask another administrator."))
 
 
+def _not_a_role_of_ones_own(record: Model, role: Role) -> None:
+    actor = _actor(record)
+    if actor is not None and any(held.code in {role.code, _before(role, "code")} for held in actor.roles):
+        raise RuleBroken(N_("Nobody changes a role that they hold: ask an administrator who does not hold it."))
+
+
+def _only_rights_one_has(row: RolePermission) -> None:
+    actor = _actor(row)
+    if actor is None or _administers(actor):
+        return
+    table, _, right = row.permission.partition(".")
+    if row.level is None:
+        has = any(reach.scope.width >= row.scope.width for reach in reaches_of(actor, row.permission))
+    else:
+        fields = fields_of(by_table()[table]) if table in by_table() else ()
+        secrecy = right.removeprefix("sees.")
+        has = any(level_of(actor, f).depth >= row.level.depth for f in fields if f.secrecy == secrecy)
+    if not has:
+        raise RuleBroken(N_("You can only hand on rights that you have yourself."), field="permission")
+
+
 def _only_what_one_holds(grant: RoleGrant) -> None:
-    actor = _session_of(grant).info.get("principal")
-    if isinstance(actor, Principal) and not {"ADMIN", grant.role.code} & {r.code for r in actor.roles}:
-        raise RuleBroken(N_("You can only hand on roles that you hold yourself."), field="role")
+    actor = _actor(grant)
+    if actor is None or _administers(actor):
+        return
+    code = {grant.role.code} if grant.role is not None else set()
+    if not any(held.code in code and _holds_as_wide(held, grant) for held in actor.roles):
+        raise RuleBroken(N_("You can only hand on roles that you hold yourself, and no further."), field="role")
 
 
-def _keep_one_administrator(account: UserAccount) -> None:
-    others = (
-        select(func.count(sa.distinct(UserAccount.id)))
-        .join(RoleGrant, RoleGrant.user_id == UserAccount.id)
-        .join(Role, Role.id == RoleGrant.role_id)
-        .where(Role.code == "ADMIN", UserAccount.state == AccountState.ACTIVE, UserAccount.id != account.id)
-    )
-    if not _session_of(account).scalar(others):
-        raise RuleBroken(N_("%(login)s is the last administrator: appoint another first."), login=account.login)
+def _holds_as_wide(held: HeldRole, grant: RoleGrant) -> bool:
+    if held.scope is Scope.GROUP:
+        return True
+    if grant.scope.width > held.scope.width or (grant.branch is not None and grant.branch.id != held.branch_id):
+        return False
+    return held.scope is not Scope.DEPARTMENT or grant.department is None or grant.department.id == held.department_id
+
+
+def _keep_one_administrator(record: Model, name: str) -> None:
+    """Refuse to write *record* when nobody could administer the house after it and somebody can before."""
+    session = _session_of(record)
+    with session.no_autoflush:
+        grants = session.scalars(
+            select(RoleGrant)
+            .join(Role, Role.id == RoleGrant.role_id)
+            .where(Role.code == "ADMIN")
+            .options(joinedload(RoleGrant.role), joinedload(RoleGrant.user))
+            .execution_options(unscoped="who administers the house")
+        ).all()
+    standing = [g for g in grants if _administers_by(g, now=False)]
+    coming = [g for g in session.new if isinstance(g, RoleGrant)]
+    if standing and not any(_administers_by(g) and g not in session.deleted for g in (*grants, *coming)):
+        raise RuleBroken(N_("%(login)s is the last administrator: appoint another first."), login=name)
+
+
+def _administers_by(grant: RoleGrant, now: bool = True) -> bool:
+    """Whether *grant* makes its holder an administrator: as it is about to be written, or as it stands."""
+
+    def value(record: Any, attr: str) -> Any:
+        return getattr(record, attr) if now else _before(record, attr)
+
+    account, role = grant.user, grant.role
+    if account is None or role is None or any(value(r, "deleted_at") is not None for r in (grant, account, role)):
+        return False
+    in_office = in_force(value(grant, "valid_from"), value(grant, "valid_to"), clock.today())
+    return in_office and value(role, "code") == "ADMIN" and value(account, "state") is AccountState.ACTIVE
 
 
 # -- principals ---------------------------------------------------------------------------------------
@@ -211,8 +307,8 @@ def load_principal(session: Session, user_id: int, on: date) -> Principal | None
     grants = session.scalars(
         select(RoleGrant).where(RoleGrant.user_id == user_id).options(joinedload(RoleGrant.role)).order_by(RoleGrant.id)
     )
-    roles = tuple(_held(session, g) for g in grants if in_force(g.valid_from, g.valid_to, on))
     staff = account.staff
+    roles = tuple(_held(session, g, staff) for g in grants if g.role and in_force(g.valid_from, g.valid_to, on))
     return Principal(
         login=account.login,
         name=staff.name if staff is not None else account.login,
@@ -230,17 +326,22 @@ def _subtitle(staff: Staff | None) -> str:
     return " · ".join(str(part) for part in (staff.department, staff.branch) if part is not None)
 
 
-def _held(session: Session, grant: RoleGrant) -> HeldRole:
+def _held(session: Session, grant: RoleGrant, staff: Staff | None) -> HeldRole:
+    """The role as its holder has it; where the grant names no branch or department, it is the holder's own."""
     rows = session.scalars(select(RolePermission).where(RolePermission.role_id == grant.role_id)).all()
     return HeldRole(
         code=grant.role.code,
         label=grant.role.name,
         scope=grant.scope,
-        branch_id=grant.branch_id,
-        department_id=grant.department_id,
+        branch_id=grant.branch_id or (staff.branch_id if staff is not None else None),
+        department_id=grant.department_id or (staff.department_id if staff is not None else None),
         allows={r.permission: r.scope for r in rows if r.effect is Effect.ALLOW and r.level is None},
         denies=frozenset(r.permission for r in rows if r.effect is Effect.DENY),
-        levels={r.permission.replace(".sees.", "."): r.level for r in rows if r.level is not None},
+        levels={
+            r.permission.replace(".sees.", "."): r.level
+            for r in rows
+            if r.effect is Effect.ALLOW and r.level is not None
+        },
     )
 
 
@@ -352,12 +453,21 @@ def _nobodys_hash() -> str:
     return _hasher().hash(secrets.token_hex())
 
 
+def _as_bytes(password: str) -> bytes:
+    return password.encode(errors="surrogatepass")
+
+
+def _as_login(typed: str) -> str:
+    """A user name as it is kept and compared, whatever was typed: no database takes control characters."""
+    return "".join(c for c in typed.strip().lower() if c.isprintable())[:60]
+
+
 def verify_password(session: Session, login: str, password: str) -> UserAccount | None:
     """The active account that *login* and *password* open; takes as long when there is none."""
-    account = session.scalar(select(UserAccount).where(UserAccount.login == login.strip().lower()))
+    account = session.scalar(select(UserAccount).where(UserAccount.login == _as_login(login)))
     known = account.password_hash if account is not None else None
     try:
-        _hasher().verify(known or _nobodys_hash(), password)
+        _hasher().verify(known or _nobodys_hash(), _as_bytes(password))
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return None
     return account if account is not None and known and account.state is AccountState.ACTIVE else None
@@ -367,7 +477,7 @@ def seconds_to_wait(session: Session, login: str, address: str) -> int:
     """Seconds until the next attempt is heard: doubling after five failures per account, and per address."""
     since = clock.now() - ATTEMPT_WINDOW
     waits = [
-        _wait(session, LoginAttempt.login == login.strip().lower()[:60], since, FREE_ATTEMPTS),
+        _wait(session, LoginAttempt.login == _as_login(login), since, FREE_ATTEMPTS),
         _wait(session, LoginAttempt.address == address, since, ADDRESS_ATTEMPTS),
     ]
     return max(waits)
@@ -385,7 +495,7 @@ def _wait(session: Session, whose: sa.ColumnElement[bool], since: datetime, free
 
 
 def note_failure(session: Session, login: str, address: str) -> None:
-    session.add(LoginAttempt(login=login.strip().lower()[:60], address=address[:60], at=clock.now()))
+    session.add(LoginAttempt(login=_as_login(login), address=address[:60], at=clock.now()))
 
 
 def start_session(session: Session, account: UserAccount, address: str, agent: str) -> str:

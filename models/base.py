@@ -44,11 +44,15 @@ class UTCDateTime(sa.TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        if value is None:
+            return None
+        # PostgreSQL answers in the zone of its own settings.
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _word(type_: Any, kind: str, **info: Any) -> Any:
-    return mapped_column(type_, info={"kind": kind, **info})
+    # What a word says by default stands apart: SQLAlchemy lets a word's info overrule the column's own.
+    return mapped_column(type_, info={"kind": kind, "word": info})
 
 
 Code = Annotated[str, _word(String(40), "code")]
@@ -85,7 +89,7 @@ def snake_case(name: str) -> str:
 class Base(DeclarativeBase):
     """Everything with a table. Records that people keep derive from Model instead."""
 
-    __table__: ClassVar[sa.Table]  # type: ignore[assignment]
+    __table__: ClassVar[sa.Table]
 
     registry = registry(
         metadata=MetaData(
@@ -118,8 +122,13 @@ class Base(DeclarativeBase):
         super().__init_subclass__(**kw)
         table = cls.__dict__.get("__table__")
         if table is not None:
+            type.__setattr__(
+                cls, "__tablename__", table.name
+            )  # plain from here on: the directive would work it out at every use
             _name_choice_checks(table)
             _index_sort_columns(cls, table)
+            # SQLite would give a number again once the youngest record is gone, and with it that record's history.
+            table.dialect_kwargs["sqlite_autoincrement"] = issubclass(cls, Model) and len(table.primary_key) == 1
 
 
 class Model(Base):
@@ -170,10 +179,16 @@ class Model(Base):
 
     def __str__(self) -> str:
         parts = [getattr(self, name, None) for name in type(self).__title__]
-        return " · ".join(str(getattr(p, "label", p)) for p in parts if p is not None) or f"#{self.id}"
+        return " · ".join(_in_title(p) for p in parts if p is not None) or f"#{self.id}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.__dict__.get('id')}>"
+
+
+def _in_title(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(clock_source.HOUSE_ZONE):%Y-%m-%d %H:%M}"
+    return str(getattr(value, "label", value))
 
 
 class BranchScoped:
@@ -202,7 +217,8 @@ def _give_kind(column: sa.Column[Any], table: Any) -> None:
     """Columns declared without a word take their kind from their Python type; columns that lists sort by are marked."""
     if not isinstance(table, sa.Table):
         return
-    info = dict(column.info)  # Annotated words share one dict between all their columns
+    info = {**column.info.get("word", {}), **column.info}
+    info.pop("word", None)
     if "kind" not in info:
         if (
             isinstance(column.type, sa.Enum)

@@ -2,21 +2,37 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, select
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, inspect, select
+from sqlalchemy.orm import Mapped, Session, mapped_column, object_session, relationship
 
 from . import clock, values
 from .base import BranchScoped, Code, Count, Day, IdNumber, Instant, Model, Name, Note, PersonName, Phone, Title
 from .choices import N_, Choice
-from .errors import RuleBroken
+from .errors import Label, RuleBroken
+from .fields import Field
 from .flush import changed_fields
 from .organisation import Branch
 from .staff import Sex, Staff, acting_staff
-from .workflow import transition
+from .workflow import ruled, transition
 
 AREA = N_("Clients")
 
-PRETERM_WEEKS = 37
+PRETERM_WEEKS = 37  # standards 3.8: preterm is below 37+0
+LOW_APGAR = 7  # standards 3.7: repeated while below it
+FULL_AGE = 18  # Civil Code, article 17
+
+
+def is_typed(record: Model) -> bool:
+    """Whether a person types the change under way, rather than a rule, an undo or the loading of a house's past."""
+    session = object_session(record)
+    return session is None or not (ruled(session) or session.info.get("restoring"))
+
+
+def typed_changes(record: Model) -> list[Field]:
+    """What a person is changing in a record that is kept already; empty for a new one and when a rule writes."""
+    if not inspect(record).persistent or not is_typed(record):
+        return []
+    return [f for f in changed_fields(record) if not f.system]
 
 
 class ClientLine(Choice):
@@ -48,11 +64,13 @@ class Client(BranchScoped, Model):
     __icon__ = "users"
     __title__ = ("name",)
     __key__ = ("file_no",)
+    __owner__ = ("primary_contact",)
     __list__ = ("name", "file_no", "stage", "line", "phone", "due_date", "primary_contact", "branch")
     __table_args__ = (
         UniqueConstraint("id_type", "id_number"),
         CheckConstraint("referred_by_id IS NULL OR referred_by_id <> id", name="nobody_refers_themselves"),
-        CheckConstraint("is_deceased OR deceased_on IS NULL", name="a_day_of_death_means_deceased"),
+        CheckConstraint("is_deceased = (deceased_on IS NOT NULL)", name="the_deceased_have_a_day_of_death"),
+        CheckConstraint("deceased_on >= birth_date", name="death_comes_after_birth"),
     )
 
     file_no: Mapped[Code] = mapped_column(unique=True, info={"label": N_("Client no."), "serial": "C{n:06d}"})
@@ -88,11 +106,13 @@ class Client(BranchScoped, Model):
     consents: Mapped[list["Consent"]] = relationship(back_populates="client")
 
     def derive(self) -> None:
-        """Birth date and sex follow from a resident identity number when nobody gave them."""
-        if self.id_type is not IdType.OTHER and self._resident_number() is not None:
-            number = str(self.id_number)
+        """Birth date and sex follow from a resident identity number when nobody gave them; marketing ends with death."""
+        number = self._resident_number()
+        if number is not None:
             self.birth_date = self.birth_date or values.resident_birth_date(number)
             self.sex = self.sex or _sex_in(number)
+        if self.is_deceased:
+            self.marketing_opt_in = False
 
     def _resident_number(self) -> str | None:
         number = self.id_number
@@ -101,11 +121,32 @@ class Client(BranchScoped, Model):
 
     def check(self) -> None:
         self._check_id_number()
-        if self.deceased_on is not None and self.deceased_on > clock.today():
-            raise RuleBroken(N_("The day of death %(day)s lies ahead."), field="deceased_on", day=self.deceased_on)
-        if self.birth_date is not None and self.birth_date > clock.today():
-            raise RuleBroken(N_("The birth date %(day)s lies ahead."), field="birth_date", day=self.birth_date)
+        self._check_days()
         self._check_referral()
+
+    def _check_days(self) -> None:
+        born, died = self.birth_date, self.deceased_on
+        if born is not None and born > clock.today():
+            raise RuleBroken(N_("The birth date %(day)s lies ahead."), field="birth_date", day=born)
+        if self.is_deceased and died is None:
+            raise RuleBroken(
+                N_("%(name)s is marked as deceased: enter the day of death."), field="deceased_on", name=self.name
+            )
+        if died is None:
+            return
+        if not self.is_deceased:
+            raise RuleBroken(
+                N_("%(name)s has a day of death: tick “Deceased” too, or take the day out."),
+                field="is_deceased",
+                name=self.name,
+            )
+        if died > clock.today():
+            raise RuleBroken(N_("The day of death %(day)s lies ahead."), field="deceased_on", day=died)
+        if born is not None and died < born:
+            raise RuleBroken(
+                N_("The day of death %(day)s comes before the birth date %(born)s: correct one of them."),
+                field="deceased_on", day=died, born=born,
+            )  # fmt: skip
 
     def _check_id_number(self) -> None:
         if not self.id_number or self.id_type not in {None, IdType.RESIDENT_ID}:
@@ -126,14 +167,14 @@ class Client(BranchScoped, Model):
             )  # fmt: skip
 
     def _check_referral(self) -> None:
-        above = self.referred_by
-        while above is not None:
+        above, seen = self.referred_by, set[Client]()
+        while above is not None and above not in seen:
             if above is self:
                 raise RuleBroken(
                     N_("%(name)s cannot be referred by themselves, not even through others."),
-                    field="referred_by",
-                    name=self.name,
-                )
+                    field="referred_by", name=self.name,
+                )  # fmt: skip
+            seen.add(above)
             above = above.referred_by
 
     def age_on(self, day: date) -> int | None:
@@ -142,6 +183,11 @@ class Client(BranchScoped, Model):
             return None
         before_birthday = (day.month, day.day) < (self.birth_date.month, self.birth_date.day)
         return day.year - self.birth_date.year - before_birthday
+
+    def is_minor(self, day: date) -> bool:
+        """Whether the client is under age on *day*; somebody without a birth date counts as of age."""
+        age = self.age_on(day)
+        return age is not None and age < FULL_AGE
 
     def has_consent(self, kind: "ConsentKind", at: datetime) -> bool:
         """Whether a consent of *kind* stood at the instant *at*."""
@@ -168,7 +214,7 @@ class ClientRelation(Model):
 
     __label__ = N_("Relative or agent")
     __icon__ = "user-plus"
-    __title__ = ("person_name",)
+    __title__ = ("client", "relation")  # the name is a secret of its own, and titles are shown to everybody
     __key__ = ("client", "person_name", "relation")
     __part_of__ = "client"
     __table_args__ = (UniqueConstraint("client_id", "person_name", "relation"),)
@@ -180,15 +226,66 @@ class ClientRelation(Model):
     is_payer: Mapped[bool] = mapped_column(default=False, info={"label": N_("Pays")})
     is_emergency_contact: Mapped[bool] = mapped_column(default=False, info={"label": N_("Emergency contact")})
     may_receive_health_info: Mapped[bool] = mapped_column(default=False, info={"label": N_("May be told of health")})
-    valid_to: Mapped[Day | None]
+    authorisation: Mapped[Title | None] = mapped_column(
+        info={"label": N_("Authorisation document"), "help": N_("Name and date of the paper that lets them sign")}
+    )
+    valid_to: Mapped[Day | None] = mapped_column(info={"label": N_("Authority valid to")})
 
     client: Mapped[Client] = relationship(back_populates="relations")
+
+    @property
+    def is_guardian(self) -> bool:
+        """Whether they speak for a minor."""
+        return self.relation in {RelationKind.PARENT, RelationKind.GUARDIAN}
+
+    def derive(self) -> None:
+        if self.relation is RelationKind.EMERGENCY:
+            self.is_emergency_contact = True
+
+    def require_authority(self, client: Client) -> None:
+        """Refuse when they may not sign for *client* today."""
+        if client_of(self) is not client:
+            raise RuleBroken(
+                N_("%(name)s belongs to another client than %(client)s: choose one of theirs."),
+                field="signer_relation", name=self.person_name, client=client,
+            )  # fmt: skip
+        if self.valid_to is not None and self.valid_to < clock.today():
+            raise RuleBroken(
+                N_("The authority of %(signer)s ended on %(day)s."),
+                field="signer_relation", signer=self.person_name, day=self.valid_to,
+            )  # fmt: skip
+        if client.is_minor(clock.today()) and not self.is_guardian:
+            raise RuleBroken(
+                N_("%(client)s is under age: a parent or guardian signs, and %(name)s is neither."),
+                field="signer_relation", client=client, name=self.person_name,
+            )  # fmt: skip
+        if not self.is_guardian and not self.authorisation:
+            raise RuleBroken(
+                N_("%(name)s has no authorisation document: enter it under the client's relatives and agents first."),
+                field="signer_relation", name=self.person_name,
+            )  # fmt: skip
+
+
+def client_of(part: "ClientRelation | Allergy | Consent") -> Client | None:
+    """The client a part belongs to, also when only the key was given so far."""
+    session = object_session(part)
+    if part.client is None and session is not None and part.client_id is not None:
+        with session.no_autoflush:
+            return session.get(Client, part.client_id)
+    return part.client
 
 
 class DeliveryMode(Choice):
     VAGINAL = "vaginal", N_("Vaginal delivery")
     ASSISTED = "assisted", N_("Assisted vaginal delivery")
     CAESAREAN = "caesarean", N_("Caesarean section")
+
+
+class BloodType(Choice):
+    A = "a", N_("Blood type A")
+    B = "b", N_("Blood type B")
+    AB = "ab", N_("Blood type AB")
+    O = "o", N_("Blood type O")  # noqa: E741
 
 
 class Newborn(Model):
@@ -215,6 +312,10 @@ class Newborn(Model):
         CheckConstraint("apgar_1 IS NULL OR apgar_1 BETWEEN 0 AND 10", name="apgar_1_is_0_to_10"),
         CheckConstraint("apgar_5 IS NULL OR apgar_5 BETWEEN 0 AND 10", name="apgar_5_is_0_to_10"),
         CheckConstraint("apgar_10 IS NULL OR apgar_10 BETWEEN 0 AND 10", name="apgar_10_is_0_to_10"),
+        CheckConstraint(
+            f"apgar_5 IS NULL OR apgar_5 >= {LOW_APGAR} OR apgar_10 IS NOT NULL", name="a_low_apgar_is_taken_again"
+        ),
+        CheckConstraint("length_cm IS NULL OR length_cm BETWEEN 20 AND 70", name="length_is_20_to_70_cm"),
     )
 
     mother_id: Mapped[int] = mapped_column(ForeignKey(Client.id), index=True)
@@ -232,6 +333,7 @@ class Newborn(Model):
     apgar_5: Mapped[Count | None] = mapped_column(info={"label": N_("Apgar, 5 minutes"), "secrecy": "health"})
     apgar_10: Mapped[Count | None] = mapped_column(info={"label": N_("Apgar, 10 minutes"), "secrecy": "health"})
     delivery_mode: Mapped[DeliveryMode | None]
+    blood_type: Mapped[BloodType | None] = mapped_column(info={"secrecy": "health"})
     band_code: Mapped[Code] = mapped_column(unique=True, info={"label": N_("Wristband code")})
 
     mother: Mapped[Client] = relationship(back_populates="newborns")
@@ -243,12 +345,21 @@ class Newborn(Model):
     def check(self) -> None:
         if self.birth_at > clock.now():
             raise RuleBroken(N_("The time of birth %(at)s lies ahead."), field="birth_at", at=self.birth_at)
-        if self.apgar_5 is not None and self.apgar_5 < 7 and self.apgar_10 is None:
+        if self.mother is not None and self.mother.sex is Sex.MALE:
             raise RuleBroken(
-                N_("Apgar at 5 minutes is %(score)s, below 7: enter the one at 10 minutes too."),
-                field="apgar_10",
-                score=self.apgar_5,
-            )
+                N_("%(name)s is entered as male and cannot be the mother: choose her file."),
+                field="mother", name=self.mother.name,
+            )  # fmt: skip
+        if self.birth_order is not None and self.birth_order > (self.multiple_count or 1):
+            raise RuleBroken(
+                N_("This is baby %(order)s of %(count)s: enter how many were born."),
+                field="multiple_count", order=self.birth_order, count=self.multiple_count or 1,
+            )  # fmt: skip
+        if self.apgar_5 is not None and self.apgar_5 < LOW_APGAR and self.apgar_10 is None:
+            raise RuleBroken(
+                N_("Apgar at 5 minutes is %(score)s, below %(limit)s: enter the one at 10 minutes too."),
+                field="apgar_10", score=self.apgar_5, limit=LOW_APGAR,
+            )  # fmt: skip
 
     def is_preterm(self) -> bool | None:
         """Born before 37+0 weeks; None when the gestation is not known. Source: standards, newborn derived facts."""
@@ -294,11 +405,30 @@ class Allergy(Model):
     newborn: Mapped[Newborn | None] = relationship()
     verified_by: Mapped[Staff | None] = relationship()
 
+    def check(self) -> None:
+        if self.newborn is not None and self.newborn.mother is not client_of(self):
+            raise RuleBroken(
+                N_("%(newborn)s is not a child of %(client)s: choose one of hers."),
+                field="newborn", newborn=self.newborn, client=client_of(self),
+            )  # fmt: skip
+        if self.status is AllergyStatus.VERIFIED and (changed := typed_changes(self)):
+            raise RuleBroken(
+                N_("“%(record)s” is verified: set it to not verified before you change “%(what)s”."),
+                field=changed[0].key, record=str(self), what=Label(changed[0].label),
+            )  # fmt: skip
+
     @transition("status", {AllergyStatus.UNVERIFIED}, AllergyStatus.VERIFIED, label=N_("Verify"), tone="green")
     def verify(self) -> None:
         """Confirm it face to face with the client or the family."""
         self.verified_at = clock.now()
         self.verified_by = acting_staff(self)
+
+    @transition(
+        "status", {AllergyStatus.VERIFIED}, AllergyStatus.UNVERIFIED, label=N_("Set to not verified"), tone="amber"
+    )
+    def unverify(self) -> None:
+        """Let it be asked anew: on a new stay, or because it changed."""
+        self.verified_at = self.verified_by = None
 
 
 class ConsentKind(Choice):
@@ -334,12 +464,16 @@ class Consent(Model):
     __title__ = ("client", "kind")
     __key__ = ("client", "kind", "given_at")
     __part_of__ = "client"
+    __list__ = ("client", "kind", "status", "given_at", "method", "signer", "expires_on", "withdrawn_at")
 
     client_id: Mapped[int] = mapped_column(ForeignKey(Client.id), index=True)
     kind: Mapped[ConsentKind]
     given_at: Mapped[Instant] = mapped_column(default=clock.now)
     method: Mapped[ConsentMethod] = mapped_column(default=ConsentMethod.PAPER)
     signer: Mapped[PersonName | None] = mapped_column(info={"label": N_("Signed by"), "search": False})
+    signer_relation_id: Mapped[int | None] = mapped_column(
+        ForeignKey(ClientRelation.id), info={"label": N_("Signed as"), "help": N_("When an agent or guardian signs")}
+    )
     document: Mapped[Name | None] = mapped_column(info={"label": N_("Document and version"), "search": False})
     scope_text: Mapped[Note | None] = mapped_column(info={"label": N_("What it covers")})
     expires_on: Mapped[Day | None]
@@ -348,19 +482,34 @@ class Consent(Model):
     status: Mapped[ConsentStatus] = mapped_column(default=ConsentStatus.GIVEN)
 
     client: Mapped[Client] = relationship(back_populates="consents")
+    signer_relation: Mapped[ClientRelation | None] = relationship()
 
     def check(self) -> None:
-        if self.given_at is not None and self.given_at > clock.now():
+        if changed := typed_changes(self):
             raise RuleBroken(
-                N_("A consent cannot be given at %(at)s, which lies ahead."), field="given_at", at=self.given_at
+                N_("A consent is not changed after it was given: withdraw it and enter a new one."),
+                field=changed[0].key,
             )
-        if self.status is not ConsentStatus.GIVEN or self.id is None:
+        if inspect(self).persistent:
             return
-        kept = {"kind", "given_at", "signer", "scope_text", "client_id"}
-        touched = next((f for f in changed_fields(self) if f.attr in kept), None)
-        if touched is not None:
+        given = self.given_at or clock.now()
+        if given > clock.now():
+            raise RuleBroken(N_("A consent cannot be given at %(at)s, which lies ahead."), field="given_at", at=given)
+        if self.expires_on is not None and self.expires_on < clock.local_day(given):
             raise RuleBroken(
-                N_("A consent is not changed after it was given: withdraw it and enter a new one."), field=touched.key
+                N_("It would run out on %(day)s, before it was given: correct the day."),
+                field="expires_on", day=self.expires_on,
+            )  # fmt: skip
+        self._check_signer()
+
+    def _check_signer(self) -> None:
+        relation, client = self.signer_relation, client_of(self)
+        if relation is not None and client is not None and is_typed(self):
+            relation.require_authority(client)
+        if self.kind is ConsentKind.MINOR and (relation is None or not relation.is_guardian):
+            raise RuleBroken(
+                N_("The consent for a minor is signed by a parent or guardian: choose them under “Signed as”."),
+                field="signer_relation",
             )
 
     def stands_at(self, at: datetime) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 import chinese_calendar
 from sqlalchemy import select
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .base import Day, Model, Name
 from .choices import N_, Choice
-from .clock_source import at, now, start_from
+from .clock_source import HOUSE_ZONE, at, now, start_from
 
 __all__ = [
     "HOUSE_ZONE",
@@ -29,8 +28,6 @@ __all__ = [
     "today",
     "working_days_between",
 ]  # fmt: skip
-
-HOUSE_ZONE = ZoneInfo("Asia/Shanghai")
 
 
 def today() -> date:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from . import flush, journal, policy, search
+from . import flush, journal, narrowing, policy, search
 from .policy import Subject
 
 _reading: ContextVar[bool] = ContextVar("reading_only", default=False)
@@ -80,8 +80,15 @@ def writing() -> Iterator[None]:
 class HouseSession(Session):
     """A session whose reads are narrowed and whose writes are permitted, checked and journaled."""
 
+    def bulk_save_objects(self, *_objects: Any, **_options: Any) -> NoReturn:
+        raise RuntimeError("bulk_save_objects() and its kin skip permissions, rules and journal: use add_all()")
 
-# In this order: who may, what holds, what happened, how it is found.
+    bulk_insert_mappings = bulk_update_mappings = bulk_save_objects
+
+
+# In this order: what is seen; what is changed, who may, what holds, what happened, how it is found.
+narrowing.attach(HouseSession)
+flush.attach_first(HouseSession)
 policy.attach(HouseSession)
 flush.attach(HouseSession)
 journal.attach(HouseSession)

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 
 from .base import Base, Model
@@ -118,6 +119,12 @@ def field(model: type[Model], name: str) -> Field:
     return field_map(model)[name]
 
 
+@cache
+def relations_of(model: type[Model]) -> tuple[Field, ...]:
+    """The fields that point at another record."""
+    return tuple(f for f in fields_of(model) if f.target is not None)
+
+
 def own_fields(model: type[Model]) -> tuple[Field, ...]:
     """The fields people know: everything but what the kit keeps for itself."""
     return tuple(f for f in fields_of(model) if not f.system and f.kind != "secret")
@@ -142,8 +149,16 @@ def models() -> tuple[type[Model], ...]:
     return tuple(sorted(found, key=lambda model: order.index(model.__tablename__)))
 
 
+@cache
 def by_table() -> dict[str, type[Model]]:
     return {m.__tablename__: m for m in models()}
+
+
+@event.listens_for(Base, "instrument_class", propagate=True)
+def _look_again(_mapper: Any, _class: type) -> None:
+    """A model declared after somebody asked for all models is one of them too: it must not stay unguarded."""
+    for known in (models, by_table, parts_of, references_to):
+        known.cache_clear()
 
 
 def model_named(table: str) -> type[Model]:

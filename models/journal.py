@@ -7,6 +7,7 @@ chains the digests, so that altering, adding or removing one later is found by `
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from .clock_source import now
 from .fields import Field, fields_of
 
 WITHHELD = "•••"  # stands in the journal for a secret's value
-_UNRECORDED = {"version", "updated_at", "created_at"}
+_UNRECORDED = {"version", "updated_at"}
 
 
 class Act(Choice):
@@ -85,6 +86,7 @@ class Change(Base):
     record_id: Mapped[int]
     title: Mapped[str] = mapped_column(String(255))
     action: Mapped[str] = mapped_column(String(10))  # create, edit, delete
+    version: Mapped[int]  # the record's version after the change
     before: Mapped[Json]
     after: Mapped[Json]
 
@@ -96,6 +98,9 @@ class Seal(Base):
     operation_uid: Mapped[str] = mapped_column(String(32), unique=True)
     link: Mapped[str] = mapped_column(String(64))
     sealed_at: Mapped[Instant]
+
+
+_KEPT = (Operation, Change, Seal)
 
 
 # -- what the present act is ------------------------------------------------------------------------
@@ -120,6 +125,7 @@ class _Entry:
     record_id: int
     title: str
     action: str
+    version: int
     before: dict[str, Any]
     after: dict[str, Any]
 
@@ -129,6 +135,8 @@ class _Ledger:
     """Changes not yet written, by record; a layer per savepoint."""
 
     layers: list[tuple[Any, dict[tuple[str, int], _Entry]]] = field(default_factory=lambda: [(None, {})])
+    released: list[Any] = field(default_factory=list)  # savepoints that keep what they did
+    written: bool = False
 
     def note(self, entry: _Entry) -> None:
         layer = self.layers[-1][1]
@@ -136,22 +144,45 @@ class _Ledger:
         layer[key] = _merge(layer[key], entry) if key in layer else entry
 
     def entries(self) -> list[_Entry]:
-        merged: dict[tuple[str, int], _Entry] = {}
-        for _, layer in self.layers:
-            for key, entry in layer.items():
-                merged[key] = _merge(merged[key], entry) if key in merged else entry
-        return [e for e in merged.values() if e.action != "edit" or e.before != e.after]
+        return _net([layer for _, layer in self.layers])
+
+    def close(self, savepoint: Any) -> None:
+        """Fold the savepoint's layer into the one below it, or forget it when it was rolled back."""
+        for index, (owner, layer) in enumerate(self.layers):
+            if owner is savepoint:
+                del self.layers[index]
+                if savepoint in self.released:
+                    _fold(self.layers[index - 1][1], layer)
+                return
+
+
+def _fold(below: dict[tuple[str, int], _Entry], layer: dict[tuple[str, int], _Entry]) -> None:
+    for key, entry in layer.items():
+        below[key] = _merge(below[key], entry) if key in below else entry
+
+
+def _net(layers: list[dict[tuple[str, int], _Entry]]) -> list[_Entry]:
+    """What all layers come to, without records that ended as they began."""
+    merged: dict[tuple[str, int], _Entry] = {}
+    for layer in layers:
+        _fold(merged, layer)
+    return [e for e in merged.values() if e.action and (e.action != "edit" or e.before)]
 
 
 def _merge(first: _Entry, then: _Entry) -> _Entry:
-    after = {**first.after, **then.after}
-    before = {**then.before, **first.before}
-    if first.action == "edit":
-        same = [name for name in before if before[name] == after.get(name)]
-        before = {k: v for k, v in before.items() if k not in same}
-        after = {k: v for k, v in after.items() if k not in same}
-    action = then.action if then.action == "delete" else first.action
-    return _Entry(then.table, then.record_id, then.title, action, before, after)
+    """One entry for two that follow each other on one record; its action is empty when nothing is left of both."""
+    if not then.action:
+        return first
+    existed, exists = first.action in {"edit", "delete"}, then.action != "delete"
+    before = {**then.before, **first.before} if existed else {}
+    after = {**(first.after if first.action != "delete" else {}), **then.after} if exists else {}
+    if existed and exists:  # where only one of both images is whole, what it lacks is None
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        before, after = {n: before.get(n) for n in names}, {n: after.get(n) for n in names}
+    elif exists:
+        after = {name: value for name, value in after.items() if value is not None}
+    action = {(True, True): "edit", (True, False): "delete", (False, True): "create"}.get((existed, exists), "")
+    return _Entry(then.table, then.record_id, then.title, action, then.version, before, after)
 
 
 def begin(session: Session, kind: Act, **about: Any) -> None:
@@ -168,11 +199,11 @@ def note(session: Session, kind: Act, **about: Any) -> None:
 
 
 def attach(session_class: type[Session]) -> None:
-    event.listen(session_class, "before_flush", _fetch_unloaded)
+    event.listen(session_class, "before_flush", _refuse_rewriting)
     event.listen(session_class, "after_flush", _after_flush)
     event.listen(session_class, "before_commit", _before_commit)
+    event.listen(session_class, "after_commit", _after_commit)
     event.listen(session_class, "after_transaction_create", _open_layer)
-    event.listen(session_class, "after_rollback", _drop_layer)
     event.listen(session_class, "after_transaction_end", _close_layer)
     event.listen(session_class, "do_orm_execute", _refuse_bulk)
 
@@ -184,41 +215,22 @@ def _ledger(session: Session) -> _Ledger:
     return found
 
 
-def _fetch_unloaded(session: Session, _context: Any, _instances: Any) -> None:
-    """Read the old values that nobody loaded before they were overwritten, while they still stand there."""
-    for obj in (*session.dirty, *session.deleted):
-        if not isinstance(obj, Model):
-            continue
-        state = sa.inspect(obj)
-        unknown = [k for k, old in state.committed_state.items() if old is NO_VALUE and k in state.mapper.column_attrs]
-        if obj in session.deleted:
-            unknown = [p.key for p in state.mapper.column_attrs if p.key not in state.dict]
-        if unknown:
-            table = state.mapper.local_table
-            columns = [table.c[state.mapper.column_attrs[k].columns[0].name] for k in unknown]
-            row = (
-                session.connection()
-                .execute(sa.select(*columns).where(table.c.id == state.identity_key[1][0]))
-                .one_or_none()
-            )
-            for key, value in zip(unknown, row or (), strict=False):
-                if obj in session.deleted:
-                    state.dict[key] = value
-                else:
-                    state.committed_state[key] = value
+def _refuse_rewriting(session: Session, _context: Any, _instances: Any) -> None:
+    if any(isinstance(obj, _KEPT) for obj in (*session.new, *session.dirty, *session.deleted)):
+        raise RuntimeError("the journal is written by the flush alone, and only ever added to")
 
 
 def _after_flush(session: Session, _context: Any) -> None:
     ledger = _ledger(session)
-    for obj in session.new:
-        if isinstance(obj, Model):
-            ledger.note(_created(obj))
-    for obj in session.dirty:
-        if isinstance(obj, Model) and (entry := _edited(obj)) is not None:
-            ledger.note(entry)
-    for obj in session.deleted:
-        if isinstance(obj, Model):
-            ledger.note(_deleted(obj))
+    created = [_created(obj) for obj in session.new if isinstance(obj, Model)]
+    edited = [entry for obj in session.dirty if isinstance(obj, Model) and (entry := _edited(obj)) is not None]
+    deleted = [_deleted(obj) for obj in session.deleted if isinstance(obj, Model)]
+    for entry in (*created, *edited, *deleted):
+        if ledger.written:
+            raise RuntimeError(
+                f"{entry.table} {entry.record_id} was changed after the journal of this commit was written"
+            )
+        ledger.note(entry)
 
 
 def _created(obj: Model) -> _Entry:
@@ -245,7 +257,7 @@ def _recorded(model: type[Model]) -> Iterator[Field]:
 
 
 def _entry(obj: Model, action: str, before: dict[str, Any], after: dict[str, Any]) -> _Entry:
-    return _Entry(type(obj).__tablename__, obj.id, _title(obj), action, before, after)
+    return _Entry(type(obj).__tablename__, obj.id, _title(obj), action, obj.version, before, after)
 
 
 def _title(obj: Model) -> str:
@@ -278,11 +290,20 @@ def _before_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
     session.flush()
-    entries = _ledger(session).entries()
+    ledger = _ledger(session)
+    entries = ledger.entries()
     act = session.info.pop("act", None) or Context()
     if entries:
         _insert_operation(session, act, entries)
-    session.info.pop("ledger", None)
+    ledger.written = True
+
+
+def _after_commit(session: Session) -> None:
+    savepoint, ledger = session.get_nested_transaction(), _ledger(session)
+    if savepoint is not None:
+        ledger.released.append(savepoint)
+    elif not ledger.written and ledger.entries():
+        raise RuntimeError("committed without a journal: a savepoint was still open when its transaction was committed")
 
 
 def _insert_operation(session: Session, act: Context, entries: list[_Entry]) -> None:
@@ -294,10 +315,14 @@ def _insert_operation(session: Session, act: Context, entries: list[_Entry]) -> 
         "actor": getattr(who, "login", "nobody"), "actor_name": getattr(who, "name", "nobody"),
         "role": getattr(who, "role_codes", None), "table": act.table or (single.table if single else None),
         "record_id": act.record_id or (single.record_id if single else None),
-        "source": about.get("source"), "address": about.get("address"), "reason": act.reason, "detail": act.detail,
+        "source": about.get("source"), "address": about.get("address"), "reason": act.reason,
+        "detail": json.loads(json.dumps(act.detail, default=str)),  # as it will be read back
         "changed": len(entries), "undoes_id": act.undoes_id,
     }  # fmt: skip
     changes = [{"position": i, **vars(entry)} for i, entry in enumerate(entries)]
+    for name, value in row.items():
+        if type(value) is str:
+            row[name] = _fitting(value, getattr(Operation.__table__.c[name].type, "length", None))
     row["digest"] = digest(row, changes)
     connection = session.connection()
     operation_id = connection.execute(sa.insert(Operation.__table__).values(**row)).inserted_primary_key[0]  # type: ignore[index]
@@ -310,7 +335,7 @@ def _insert_operation(session: Session, act: Context, entries: list[_Entry]) -> 
 
 _DIGESTED = ("uid", "at", "kind", "label", "actor", "actor_name", "role", "table", "record_id", "source", "address",
              "reason", "detail", "changed", "undoes_id")  # fmt: skip
-_DIGESTED_CHANGE = ("position", "table", "record_id", "title", "action", "before", "after")
+_DIGESTED_CHANGE = ("position", "table", "record_id", "title", "action", "version", "before", "after")
 
 
 def digest(operation: dict[str, Any], changes: list[dict[str, Any]]) -> str:
@@ -322,6 +347,11 @@ def digest(operation: dict[str, Any], changes: list[dict[str, Any]]) -> str:
     return told.hexdigest()
 
 
+def _fitting(text: str, length: int | None) -> str:
+    """*text* without what no database keeps, no longer than its column: no act is lost for a name too long."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)[:length]
+
+
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
@@ -329,7 +359,7 @@ def _json_value(value: Any) -> Any:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(errors="surrogatepass")
 
 
 def _open_layer(session: Session, transaction: Any) -> None:
@@ -337,31 +367,20 @@ def _open_layer(session: Session, transaction: Any) -> None:
         _ledger(session).layers.append((transaction, {}))
 
 
-def _drop_layer(session: Session) -> None:
-    ledger, savepoint = session.info.get("ledger"), session.get_nested_transaction()
-    if savepoint is None:
+def _close_layer(session: Session, transaction: Any) -> None:
+    if transaction.nested:
+        _ledger(session).close(transaction)
+    elif transaction.parent is None:  # whether committed, rolled back or simply closed
         session.info.pop("ledger", None)
         session.info.pop("act", None)
-    elif ledger is not None:
-        ledger.layers = [layer for layer in ledger.layers if layer[0] is not savepoint]
-
-
-def _close_layer(session: Session, transaction: Any) -> None:
-    ledger = session.info.get("ledger")
-    if ledger is None or not transaction.nested:
-        return
-    for index, (owner, layer) in enumerate(ledger.layers):
-        if owner is transaction:
-            del ledger.layers[index]
-            below = ledger.layers[index - 1][1]
-            for key, entry in layer.items():
-                below[key] = _merge(below[key], entry) if key in below else entry
-            return
 
 
 def _refuse_bulk(execution: Any) -> None:
     if not (execution.is_insert or execution.is_update or execution.is_delete):
         return
+    statement = getattr(execution.statement, "element", execution.statement)  # from_statement() wraps its own
+    if getattr(statement.table, "name", "") in {kept.__tablename__ for kept in _KEPT}:
+        raise RuntimeError("the journal is written by the flush alone, and only ever added to")
     if not execution.execution_options.get("unjournaled"):
         raise RuntimeError(
             "a bulk INSERT, UPDATE or DELETE skips rules and journal: change records one by one,"
@@ -380,6 +399,6 @@ def dry_run(session: Session) -> Iterator[list[_Entry]]:
     try:
         yield told
         session.flush()
-        told.extend(_ledger(session).layers[-1][1].values())
+        told.extend(_net([_ledger(session).layers[-1][1]]))
     finally:
         savepoint.rollback()

@@ -19,14 +19,14 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.orm import Session, object_session, with_loader_criteria
-from sqlalchemy.sql import visitors
+from sqlalchemy.orm import Session, object_session
+from sqlalchemy.orm.util import identity_key
 
 from .base import BranchScoped, Model
 from .choices import N_, Choice
 from .errors import Forbidden, Label, Labels
 from .fields import Field, by_table, field_map, fields_of, label_of, models
-from .flush import Serial, changed_fields, default_of
+from .flush import changed_fields, count_up, default_of
 from .workflow import ask_before_firing, ruled, transition_named, transitions_of
 
 VERBS = ("view", "create", "edit", "delete", "import", "export")
@@ -175,11 +175,15 @@ def decide(subject: Subject | None, verb: str, target: type[Model] | Model, fiel
     if not reaches:
         return _not_granted(subject, model, verb)
     if isinstance(target, Model) and not covers(subject, reaches, target):
-        return Decision(
-            False, "row_scope", N_("“%(record)s” lies outside what your role %(roles)s reaches: %(scope)s."),
-            {"record": str(target), "roles": _role_labels(subject), "scope": _widest(reaches)},
-        )  # fmt: skip
+        return _out_of_reach(subject, reaches, target)
     return Decision(True, permission(model, verb))
+
+
+def _out_of_reach(subject: Principal, reaches: Iterable[Reach], record: Model) -> Decision:
+    return Decision(
+        False, "row_scope", N_("“%(record)s” lies outside what your role %(roles)s reaches: %(scope)s."),
+        {"record": str(record), "roles": _role_labels(subject), "scope": _widest(reaches)},
+    )  # fmt: skip
 
 
 def _not_granted(subject: Principal, model: type[Model], verb: str) -> Decision:
@@ -229,14 +233,16 @@ def _decide_field(subject: Principal, verb: str, model: type[Model], field: Fiel
         )  # fmt: skip
     if verb == "view":
         return Decision(True, "field")
-    if not field.writable:
-        reason = (
-            N_("“%(what)s” moves by the buttons of the record alone, each with its own rule: it cannot be typed.")
-            if field.state
-            else N_("“%(what)s” is worked out by the system: it cannot be typed.")
-        )
-        return Decision(False, "field_kept", reason, {"what": Label(field.label)})
-    return Decision(True, "field")
+    return Decision(True, "field") if field.writable else _kept_by_the_system(field)
+
+
+def _kept_by_the_system(field: Field) -> Decision:
+    reason = (
+        N_("“%(what)s” moves by the buttons of the record alone, each with its own rule: it cannot be typed.")
+        if field.state
+        else N_("“%(what)s” is worked out by the system: it cannot be typed.")
+    )
+    return Decision(False, "field_kept", reason, {"what": Label(field.label)})
 
 
 def level_of(subject: Subject | None, field: Field) -> Level:
@@ -246,7 +252,10 @@ def level_of(subject: Subject | None, field: Field) -> Level:
     if subject.unrestricted or field.secrecy is None:
         return Level.PLAIN
     assert isinstance(subject, Principal)
-    name = f"{field.model.__tablename__}.{field.secrecy}"
+    table = field.model.__tablename__
+    if any(f"{table}.sees.{field.secrecy}" in role.denies for role in subject.roles):
+        return Level.HIDDEN
+    name = f"{table}.{field.secrecy}"
     held = [role.levels[name] for role in subject.roles if name in role.levels]
     return max(held, key=lambda level: level.depth, default=Level.HIDDEN)
 
@@ -276,25 +285,33 @@ def _find_reaches(subject: Principal, wanted: str) -> tuple[Reach, ...]:
 # -- rows --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The keys of a record as the database has them, read past the narrowing to judge by and for nothing else."""
+
+    model: type[Model]
+    values: Mapping[str, Any]
+
+
 def covers(subject: Principal, reaches: Iterable[Reach], record: Model) -> bool:
     """Whether any of *reaches* holds the record: the same rule as ``criterion``, asked of one record."""
-    return any(_covers(subject, reach, record) for reach in reaches)
+    return any(_covers(subject, reach, record, object_session(record)) for reach in reaches)
 
 
-def _covers(subject: Principal, reach: Reach, record: Model) -> bool:
-    model = type(record)
+def _covers(subject: Principal, reach: Reach, record: Model | _Kept, session: Session | None) -> bool:
+    model = _model_of(record)
     if reach.scope is Scope.GROUP or model.__shared__:
         return True
     if reach.scope in {Scope.OWN, Scope.TEAM} and model.__owner__:
-        return any(_is_ones_own(subject, reach.scope, owner) for owner in _owners(record))
+        return any(_is_ones_own(subject, reach.scope, owner, session) for owner in _owners(record, session))
     if model.__part_of__ is not None:
-        whole = _related(record, model.__part_of__)
-        return whole is not None and _covers(subject, reach, whole)
+        whole = _related(record, model.__part_of__, session)
+        return whole is not None and _covers(subject, reach, whole, session)
     if reach.scope is Scope.DEPARTMENT and "department_id" in field_map(model):
-        return reach.department_id is not None and _value(record, "department_id") == reach.department_id
+        return reach.department_id is not None and bool(_value(record, "department_id") == reach.department_id)
     if reach.scope in {Scope.BRANCH, Scope.DEPARTMENT}:
         column = _branch_attr(model)
-        return column is not None and reach.branch_id is not None and _value(record, column) == reach.branch_id
+        return column is not None and reach.branch_id is not None and bool(_value(record, column) == reach.branch_id)
     return False
 
 
@@ -305,44 +322,57 @@ def _branch_attr(model: type[Model]) -> str | None:
     return "id" if model.__tablename__ == "branch" else None
 
 
-def _value(record: Model, attr: str) -> Any:
-    """A column's value, taken from the related record while its key is not yet copied."""
-    value = getattr(record, attr)
-    if value is None and attr.endswith("_id"):
-        related = _related(record, attr.removesuffix("_id"))
-        return related.id if related is not None else None
-    return value
+def _model_of(record: Model | _Kept) -> type[Model]:
+    return record.model if isinstance(record, _Kept) else type(record)
 
 
-def _related(record: Model, name: str) -> Any:
-    session = object_session(record)
-    if session is None:
-        return getattr(record, name)
-    with session.no_autoflush:
-        related = getattr(record, name)
-        if related is None and (key := getattr(record, field_map(type(record))[name].attr)) is not None:
-            related = session.get(field_map(type(record))[name].target, key)  # type: ignore[arg-type]
-        return related
+def _value(record: Model | _Kept, attr: str) -> Any:
+    """A key column as it will be written: from the related record when one was given, else from the column."""
+    if isinstance(record, _Kept):
+        return record.values[attr]
+    name = field_map(type(record))[attr].key
+    given = record.__dict__.get(name)
+    replaced = name in sa.inspect(record).committed_state or record.__dict__.get(attr) is None
+    return given.id if attr != name and given is not None and replaced else getattr(record, attr)
 
 
-def _owners(record: Model) -> Iterator[Any]:
-    for path in type(record).__owner__:
+def _related(record: Model | _Kept, name: str, session: Session | None) -> Any:
+    """The related record, whether the subject sees it or not; None when there is none."""
+    field = field_map(_model_of(record))[name]
+    key = _value(record, field.attr)
+    if isinstance(record, Model) and (key is None or session is None):
+        return record.__dict__.get(field.key)  # it is as new as the record itself
+    if key is None or session is None or field.target is None:
+        return None
+    known = session.identity_map.get(identity_key(field.target, key))
+    return known if known is not None else _kept(session, field.target, key)
+
+
+def _kept(session: Session, model: type[Model], key: int) -> _Kept | None:
+    keys = {f.attr: f.column for f in fields_of(model) if f.attr == "id" or f.column.foreign_keys}
+    row = session.connection().execute(sa.select(*keys.values()).where(model.__table__.c.id == key)).first()
+    return _Kept(model, dict(zip(keys, row, strict=True))) if row is not None else None
+
+
+def _owners(record: Model | _Kept, session: Session | None) -> Iterator[Any]:
+    for path in _model_of(record).__owner__:
         owner: Any = record
         for name in path.split("."):
-            owner = owner if name == "self" or owner is None else _related(owner, name)
+            owner = owner if name == "self" or owner is None else _related(owner, name, session)
         if owner is not None:
             yield owner
 
 
-def _is_ones_own(subject: Principal, scope: Scope, owner: Any) -> bool:
+def _is_ones_own(subject: Principal, scope: Scope, owner: Model | _Kept, session: Session | None) -> bool:
     if subject.staff_id is None:
         return False
-    if owner.id == subject.staff_id:
+    if _value(owner, "id") == subject.staff_id:
         return True
     if scope is Scope.OWN:
         return False
-    headed = owner.department is not None and owner.department.head_id == subject.staff_id
-    return owner.manager_id == subject.staff_id or headed
+    department = _related(owner, "department", session)
+    heads = department is not None and _value(department, "head_id") == subject.staff_id
+    return bool(heads or _value(owner, "manager_id") == subject.staff_id)
 
 
 def criterion(subject: Subject | None, model: type[Model], verb: str = "view") -> sa.ColumnElement[bool] | None:
@@ -352,7 +382,13 @@ def criterion(subject: Subject | None, model: type[Model], verb: str = "view") -
     if subject.unrestricted:
         return None
     assert isinstance(subject, Principal)
-    return _any(_condition(subject, reach, model) for reach in reaches_of(subject, permission(model, verb)))
+    return _condition_on(subject, model, verb, inside=False)
+
+
+def _condition_on(
+    subject: Principal, model: type[Model], verb: str, inside: bool = True
+) -> sa.ColumnElement[bool] | None:
+    return _any(_condition(subject, reach, model, inside) for reach in reaches_of(subject, permission(model, verb)))
 
 
 def _any(conditions: Iterable[sa.ColumnElement[bool] | None]) -> sa.ColumnElement[bool] | None:
@@ -364,42 +400,55 @@ def _any(conditions: Iterable[sa.ColumnElement[bool] | None]) -> sa.ColumnElemen
     return sa.or_(sa.false(), *found)
 
 
-def _condition(subject: Principal, reach: Reach, model: type[Model]) -> sa.ColumnElement[bool] | None:
+def _condition(
+    subject: Principal, reach: Reach, model: type[Model], inside: bool = False
+) -> sa.ColumnElement[bool] | None:
+    """The rows of *model* that one reach holds; *inside* a subquery it speaks of the bare table."""
     if reach.scope is Scope.GROUP or model.__shared__:
         return None
-    table = model.__table__
     if reach.scope in {Scope.OWN, Scope.TEAM} and model.__owner__:
-        return sa.or_(sa.false(), *(_owned(subject, reach.scope, model, path) for path in model.__owner__))
+        owned = (_owned(subject, reach.scope, model, path, inside) for path in model.__owner__)
+        return sa.or_(sa.false(), *owned)
     if model.__part_of__ is not None:
         link = field_map(model)[model.__part_of__]
         assert link.target is not None
-        inner = _condition(subject, reach, link.target)
-        return None if inner is None else table.c[link.column.name].in_(_ids(link.target, inner))
-    if reach.scope is Scope.DEPARTMENT and "department_id" in table.c:
-        return table.c.department_id == reach.department_id
+        inner = _condition(subject, reach, link.target, inside=True)
+        return None if inner is None else _column(model, link.attr, inside).in_(_ids(link.target, inner))
+    if reach.scope is Scope.DEPARTMENT and "department_id" in field_map(model):
+        # Without a department none is reached: "= NULL" would be written "IS NULL" and reach those without one.
+        if reach.department_id is None:
+            return sa.false()
+        return _column(model, "department_id", inside) == reach.department_id
     attr = _branch_attr(model)
     if reach.scope in {Scope.BRANCH, Scope.DEPARTMENT} and attr is not None and reach.branch_id is not None:
-        return table.c[attr] == reach.branch_id
+        return _column(model, attr, inside) == reach.branch_id
     return sa.false()
+
+
+def _column(model: type[Model], attr: str, inside: bool) -> sa.ColumnElement[Any]:
+    """A column as the statement knows it: the mapped attribute, which follows aliases, or the bare table's."""
+    if inside:
+        return model.__table__.c[field_map(model)[attr].column.name]
+    return getattr(model, attr)  # type: ignore[no-any-return]
 
 
 def _ids(model: type[Model], condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return sa.select(model.__table__.c.id).where(condition).correlate(None)
 
 
-def _owned(subject: Principal, scope: Scope, model: type[Model], path: str) -> sa.ColumnElement[bool]:
+def _owned(subject: Principal, scope: Scope, model: type[Model], path: str, inside: bool) -> sa.ColumnElement[bool]:
     """Rows whose owner at *path* is the subject, or one of the subject's team."""
     if subject.staff_id is None:
         return sa.false()
     names = [name for name in path.split(".") if name != "self"]
     if not names:
-        return _mine(subject, scope, model.__table__.c.id)
+        return _mine(subject, scope, _column(model, "id", inside))
     link = field_map(model)[names[0]]
+    own = _column(model, link.attr, inside)
     if len(names) == 1:
-        return _mine(subject, scope, model.__table__.c[link.column.name])
+        return _mine(subject, scope, own)
     assert link.target is not None
-    inner = _owned(subject, scope, link.target, ".".join(names[1:]))
-    return model.__table__.c[link.column.name].in_(_ids(link.target, inner))
+    return own.in_(_ids(link.target, _owned(subject, scope, link.target, ".".join(names[1:]), inside=True)))
 
 
 def _mine(subject: Principal, scope: Scope, staff_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -417,13 +466,13 @@ def _mine(subject: Principal, scope: Scope, staff_id: sa.ColumnElement[Any]) -> 
     return staff_id.in_(team)
 
 
-# -- in the session: reads ----------------------------------------------------------------------------
+# -- in the session -----------------------------------------------------------------------------------
 
 
 def attach(session_class: type[Session]) -> None:
-    event.listen(session_class, "do_orm_execute", _narrow)
     event.listen(session_class, "before_flush", _judge_writes)
-    event.listen(session_class, "after_flush", _stamp_access)
+    event.listen(session_class, "after_flush", _notice_access)
+    event.listen(session_class, "before_commit", _stamp_access)
 
 
 ask_before_firing(lambda session, verb, record: require(session.info.get("principal"), verb, record))
@@ -448,57 +497,7 @@ def acting(session: Session, subject: Subject) -> Iterator[None]:
         session.info["principal"] = before
 
 
-_options: WeakKeyDictionary[Any, dict[tuple[str, bool], Any]] = WeakKeyDictionary()
-_NOBODY = System("nobody")
-
-
-def _narrow(execution: Any) -> None:
-    """Hide rows outside the subject's reach, and recycled ones, from every SELECT of the session.
-
-    Execution options: ``unscoped`` (why) shows every row, ``include_deleted`` the recycled ones too.
-    """
-    if not execution.is_select or execution.is_column_load:
-        return
-    if execution.execution_options.get("unscoped"):
-        return
-    statement = execution.statement
-    tables = _tables_in(statement)
-    subject = execution.session.info.get("principal")
-    deleted_too = bool(execution.execution_options.get("include_deleted"))
-    names = by_table() if getattr(statement, "_with_options", ()) else by_table().keys() & tables
-    options = [o for name in names if (o := _option(subject, name, deleted_too)) is not None]
-    if options:
-        execution.statement = statement.options(*options)
-
-
-def _tables_in(statement: Any) -> set[str]:
-    found = set()
-    for element in visitors.iterate(statement):
-        table = getattr(element, "table", element)
-        if isinstance(table, sa.Table):
-            found.add(table.name)
-        elif isinstance(table, sa.sql.expression.Alias) and isinstance(table.element, sa.Table):
-            found.add(table.element.name)
-    return found
-
-
-def _option(subject: Subject | None, table: str, deleted_too: bool) -> Any:
-    known = _options.setdefault(subject if subject is not None else _NOBODY, {})
-    if (table, deleted_too) not in known:
-        model = by_table()[table]
-        conditions: list[sa.ColumnElement[bool]] = [] if deleted_too else [model.__table__.c.deleted_at.is_(None)]
-        scope = criterion(subject, model)
-        if scope is not None:
-            conditions.append(scope)
-        known[table, deleted_too] = (
-            with_loader_criteria(model, sa.and_(*conditions), include_aliases=True, propagate_to_loaders=False)
-            if conditions
-            else None
-        )
-    return known[table, deleted_too]
-
-
-# -- in the session: writes ---------------------------------------------------------------------------
+# -- writes ------------------------------------------------------------------------------------------
 
 
 def _judge_writes(session: Session, _context: Any, _instances: Any) -> None:
@@ -509,76 +508,151 @@ def _judge_writes(session: Session, _context: Any, _instances: Any) -> None:
         return
     if subject.unrestricted or ruled(session):
         return
-    pointed_at: dict[type[Model], dict[Any, Field]] = defaultdict(dict)
+    bench = _Bench(session, subject, bool(session.info.get("restoring")))
     for obj in (*session.new, *session.dirty):
         if isinstance(obj, Model):
-            _judge(session, subject, obj, pointed_at)
+            bench.judge(obj)
     for obj in session.deleted:
         if isinstance(obj, Model):
-            require(subject, "delete", obj)
-    _judge_pointers(session, pointed_at)
+            bench.judge_deletion(obj)
+    bench.judge_standing()
+    bench.judge_pointers()
 
 
-def _judge(session: Session, subject: Principal, obj: Model, pointed_at: dict[type[Model], dict[Any, Field]]) -> None:
-    changed = changed_fields(obj)
-    new = obj in session.new
-    if not changed and not new:
-        return
-    verb = "create" if new else "delete" if any(f.attr == "deleted_at" for f in changed) else "edit"
-    require(subject, verb, obj)
-    _judge_move(subject, verb, obj, new)
-    for field in changed:
-        if field.system or (new and field.state):
-            continue
-        decision = _decide_field(subject, "edit", type(obj), field)
-        if not decision and not (new and obj.__dict__.get(field.attr) == default_of(field.column)):
-            raise decision.refuse(field.key)
-        if field.target is not None and not field.target.__shared__:
-            key = obj.__dict__.get(field.attr)
-            if key is not None:
-                pointed_at[field.target][key] = field
+@dataclass
+class _Bench:
+    """One flush of one person, judged: what each record is, what it becomes, and what it points at."""
+
+    session: Session
+    subject: Principal
+    restored: bool  # undo puts back what no one may type
+    standing: dict[tuple[type[Model], str], list[Model]] = dataclass_field(default_factory=lambda: defaultdict(list))
+    pointed_at: dict[type[Model], dict[Any, Field]] = dataclass_field(default_factory=lambda: defaultdict(dict))
+
+    def judge(self, obj: Model) -> None:
+        changed, new = changed_fields(obj), not sa.inspect(obj).persistent
+        if not changed and not new:
+            return
+        if new:
+            require(self.subject, "create", obj)
+        for verb in () if new else _verbs_of(changed):
+            moved = any(f.target is not None for f in changed)
+            require(self.subject, verb, obj if moved else type(obj))
+            self.standing[type(obj), verb].append(obj)
+            if verb == "edit" and obj.deleted_at is not None and not self.restored:
+                raise Forbidden(N_("“%(record)s” is in the recycle bin: restore it first."), record=str(obj))
+        for field in changed:
+            self._judge_field(obj, field, new)
+            if field.target is not None and (key := obj.__dict__.get(field.attr)) is not None:
+                self.pointed_at[field.target][key] = field
+
+    def judge_deletion(self, obj: Model) -> None:
+        if not self.restored:
+            raise Forbidden(N_("Records go to the recycle bin: nothing is deleted for good."))
+        require(self.subject, "delete", type(obj))
+        self.standing[type(obj), "delete"].append(obj)
+
+    def _judge_field(self, obj: Model, field: Field, new: bool) -> None:
+        if field.system:
+            if not (self.restored or field.attr == ("id" if new else "deleted_at")):
+                raise _kept_by_the_system(field).refuse(field.key)
+            return
+        if new and field.state:
+            return  # the flush sees that it begins where it should
+        decision = _decide_field(self.subject, "edit", type(obj), field)
+        if decision or (new and obj.__dict__.get(field.attr) == default_of(field.column)):
+            return
+        if decision.rule == "field_kept" and self.restored and (not field.state or self._may_take_back(obj, field)):
+            return
+        raise decision.refuse(field.key)
+
+    def _may_take_back(self, obj: Model, field: Field) -> bool:
+        """A move is taken back by those who may make it."""
+        left = sa.inspect(obj).committed_state.get(field.attr)
+        moves = (t for t in transitions_of(type(obj)) if t.field == field.attr and t.target == left)
+        return any(decide(self.subject, move.name, obj) for move in moves)
+
+    def judge_standing(self) -> None:
+        """What is changed must lie within reach as it stands in the database, whatever it is about to become."""
+        for (model, verb), records in self.standing.items():
+            reached = _condition_on(self.subject, model, verb)
+            if reached is None:
+                continue
+            own = model.__table__.c.id
+            within: set[int] = set()
+            for some in _batches([sa.inspect(obj).identity[0] for obj in records]):  # type: ignore[index]
+                found = sa.select(own).where(own.in_(some), reached)
+                within.update(self.session.connection().execute(found).scalars())
+            for obj in records:
+                if obj.__dict__.get("id") not in within:
+                    reaches = reaches_of(self.subject, permission(model, verb))
+                    raise _out_of_reach(self.subject, reaches, obj).refuse()
+
+    def judge_pointers(self) -> None:
+        """A relation may point only at records the person can see: found by one narrowed query per model."""
+        for target, keys in self.pointed_at.items():
+            seen = {o.__dict__.get("id") for o in self.session.new if isinstance(o, target)}
+            for some in _batches(list(keys)):
+                found = sa.select(target.id).where(target.id.in_(some), target.deleted_at.is_(None))
+                options = {"unscoped": "everybody may point at shared data"} if target.__shared__ else {}
+                with self.session.no_autoflush:
+                    seen.update(self.session.scalars(found, execution_options=options))
+            for key, field in keys.items():
+                if key not in seen:
+                    raise Forbidden(
+                        N_("“%(what)s” names a record that does not exist or that you may not see: choose it from the list."),
+                        field=field.key, what=Label(field.label),
+                    )  # fmt: skip
 
 
-def _judge_move(subject: Principal, verb: str, obj: Model, new: bool) -> None:
-    """A record may not be moved out of reach, nor pulled in from outside: its old branch must be in reach too."""
-    attr = _branch_attr(type(obj))
-    old = sa.inspect(obj).committed_state.get(attr) if attr else None
-    if new or not isinstance(old, int):
-        return
-    reaches = reaches_of(subject, permission(type(obj), verb))
-    if not any(r.scope is Scope.GROUP or r.branch_id == old for r in reaches):
-        raise Forbidden(N_("“%(record)s” belongs to another branch."), record=str(obj))
+def _verbs_of(changed: Iterable[Field]) -> list[str]:
+    """What is done to a kept record: into the bin or out of it, or an edit; both at once are both."""
+    binned = any(f.attr == "deleted_at" for f in changed)
+    edited = any(f.attr != "deleted_at" for f in changed)
+    return ["delete"] * binned + ["edit"] * edited
 
 
-def _judge_pointers(session: Session, pointed_at: dict[type[Model], dict[Any, Field]]) -> None:
-    """A relation may point only at records the person can see: found by one narrowed query per model."""
-    for target, keys in pointed_at.items():
-        wanted = list(keys)
-        seen: set[Any] = set()
-        for start in range(0, len(wanted), 500):
-            with session.no_autoflush:
-                seen.update(session.scalars(sa.select(target.id).where(target.id.in_(wanted[start : start + 500]))))
-        for key in wanted:
-            if key not in seen and not any(isinstance(o, target) and o.__dict__.get("id") == key for o in session.new):
-                raise Forbidden(
-                    N_("“%(what)s” names a record that does not exist or that you may not see: choose it from the list."),
-                    field=keys[key].key, what=Label(keys[key].label),
-                )  # fmt: skip
+def _batches(keys: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(keys), 500):
+        yield keys[start : start + 500]
 
+
+# -- when rights change -------------------------------------------------------------------------------
 
 ACCESS_SERIES = "access"
-_DECIDING = {"user_account", "role", "role_permission", "role_grant", "staff", "department"}
+# What a loaded principal holds of each table. Who heads or manages whom is asked anew each time.
+_DECIDING = {
+    "user_account": {"login", "staff_id", "state", "deleted_at"},
+    "role": {"code", "name", "deleted_at"},
+    "role_permission": {"role_id", "permission", "effect", "scope", "level", "deleted_at"},
+    "role_grant": {
+        "user_id", "role_id", "scope", "branch_id", "department_id", "valid_from", "valid_to", "deleted_at"
+    },
+    "staff": {"name", "branch_id", "department_id", "deleted_at"},
+    "department": {"name"},
+    "branch": {"name"},
+}  # fmt: skip
 
 
-def _stamp_access(session: Session, _context: Any) -> None:
-    """Note that rights may have changed, so that no request goes on with yesterday's principal."""
-    touched = (type(obj).__tablename__ for obj in (*session.new, *session.dirty, *session.deleted))
-    if not _DECIDING.intersection(touched):
+def _notice_access(session: Session, _context: Any) -> None:
+    """Notice that rights may have changed."""
+    if any(type(obj).__tablename__ in _DECIDING for obj in (*session.new, *session.deleted)):
+        session.info["access_changed"] = True
+    for obj in session.dirty:
+        if _DECIDING.get(type(obj).__tablename__, set()) & sa.inspect(obj).committed_state.keys():
+            session.info["access_changed"] = True
+
+
+def _stamp_access(session: Session) -> None:
+    """Raise the stamp, so that no request goes on with yesterday's principal.
+
+    It is raised last of all, so that nobody who holds it waits for another.
+    """
+    if session.in_nested_transaction():
         return
-    table, connection = Serial.__table__, session.connection()
-    risen = sa.update(table).where(table.c.series == ACCESS_SERIES).values(last=table.c.last + 1)
-    if connection.execute(risen).rowcount == 0:
-        connection.execute(sa.insert(table).values(series=ACCESS_SERIES, last=1))
+    session.flush()
+    if session.info.pop("access_changed", False):
+        count_up(session.connection(), ACCESS_SERIES)
 
 
 def in_force(valid_from: date | None, valid_to: date | None, on: date) -> bool:

@@ -26,15 +26,20 @@ AT_ONCE = 4000  # values of one IN: SQLite takes 32,766, PostgreSQL 65,535
 
 @cache
 def key_paths(model: type[Model]) -> tuple[str, ...]:
-    """The dotted column paths that together are a record's natural key; ("id",) for a model without one.
+    """The dotted column paths that together are a record's natural key; ("id",) for a model without one to show.
 
     Department("branch", "code") -> ("branch.code", "code")
     """
     paths: list[str] = []
-    for name in model.__key__ or ("id",):
+    for name in _open_key(model) or ("id",):
         target = field(model, name).target
         paths += [name] if target is None else [f"{name}.{path}" for path in key_paths(target)]
     return tuple(paths)
+
+
+def _open_key(model: type[Model]) -> tuple[str, ...]:
+    """The natural key, unless part of it is a secret: what names a record is shown to all who see that it is named."""
+    return () if any(field(model, name).secrecy for name in model.__key__) else model.__key__
 
 
 def key_text(record: Model) -> str:
@@ -44,7 +49,7 @@ def key_text(record: Model) -> str:
 
 def key_text_of(model: type[Model], values: Iterable[Any]) -> str:
     """The same from the key's values, in the order of ``key_paths``: ``("SH01", "N1")`` -> ``SH01 / N1``."""
-    if not model.__key__:
+    if not _open_key(model):
         return "".join(f"#{value}" for value in values)
     return JOINT.join(part_text(value) for value in values)
 

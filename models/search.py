@@ -8,11 +8,12 @@ so that nobody finds a record through a field hidden from them.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Index, String, event
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from .base import Base, Model
 from .fields import Field, field_map, fields_of, models
@@ -21,6 +22,7 @@ from .policy import Level, Principal, Subject, decide, level_of
 
 TOKEN_LENGTH = 40
 _LAST = "\U0010ffff"
+_OPEN_ENDED = {"phone", "id_number"}  # kinds whose mask leaves the last digits open
 _SPLIT = re.compile(r"[\s,;·/|]+")
 
 
@@ -53,6 +55,7 @@ class Token:
 # -- making tokens ------------------------------------------------------------------------------------
 
 
+@cache
 def searchable_fields(model: type[Model]) -> tuple[Field, ...]:
     return tuple(f for f in fields_of(model) if f.searchable)
 
@@ -107,12 +110,13 @@ def _rows(obj: Model, names: Iterable[Field]) -> Iterator[dict[str, Any]]:
         value = obj.__dict__.get(field.attr)
         if not value:
             continue
+        masked_whole = field.secrecy is not None and field.kind not in _OPEN_ENDED
         for token in tokens_of(field, str(value)):
             text = token.text[:TOKEN_LENGTH]
             if text and (text, field.secrecy) not in seen:
                 seen.add((text, field.secrecy))
                 yield {"table": type(obj).__tablename__, "record_id": obj.id, "token": text, "weight": token.weight,
-                       "secrecy": field.secrecy, "behind_mask": token.behind_mask}  # fmt: skip
+                       "secrecy": field.secrecy, "behind_mask": token.behind_mask or masked_whole}  # fmt: skip
 
 
 # -- keeping them -------------------------------------------------------------------------------------
@@ -187,18 +191,22 @@ def hits(subject: Subject | None, model: type[Model], query: str) -> sa.Select[A
     Rows are not narrowed here: join it to a select of the model, which the session narrows.
     """
     terms = terms_of(query)
-    if not terms:
-        return None
+    return _hits(subject, model, terms) if terms else None
+
+
+def _hits(subject: Subject | None, model: type[Model], terms: list[str]) -> sa.Select[Any]:
+    """What is found by a record's own values, or by those of the records that its title names."""
     parts = [_matches(subject, model, terms)]
     for name in model.__title__:
         field = field_map(model)[name]
         if field.target is not None and decide(subject, "view", field.target):
-            related = _matches(subject, field.target, terms).subquery()
-            own, column = model.__table__, model.__table__.c[field.column.name]
+            related = _hits(subject, field.target, terms).subquery()
+            # Entities, so that the session narrows both: nobody finds a record by the name of one out of their sight.
+            own, other = aliased(model), aliased(field.target)
             parts.append(
-                sa.select(own.c.id.label("record_id"), (related.c.score - 5).label("score")).join(
-                    related, related.c.record_id == column
-                )
+                sa.select(own.id.label("record_id"), (related.c.score - 5).label("score"))
+                .join(other, other.id == getattr(own, field.attr))
+                .join(related, related.c.record_id == other.id)
             )
     if len(parts) == 1:
         return parts[0]

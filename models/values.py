@@ -63,7 +63,7 @@ def check_text(text: Any) -> None:
 
 
 def check_phone(number: Any) -> None:
-    if isinstance(number, str) and not re.fullmatch(r"\+?\d{3,20}(x\d{1,6})?", number):
+    if isinstance(number, str) and not re.fullmatch(r"\+?[0-9]{3,20}(x[0-9]{1,6})?", number):
         raise RuleBroken(
             N_("“%(value)s” is not a telephone number: use digits, with the area code for a landline."),
             value=number,
@@ -71,6 +71,7 @@ def check_phone(number: Any) -> None:
 
 
 def check_email(address: Any) -> None:
+    check_text(address)
     if isinstance(address, str) and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", address):
         raise RuleBroken(N_("“%(value)s” is not an e-mail address."), value=address)
 
@@ -82,7 +83,7 @@ def resident_id_problem(number: str) -> str | None:
     issued in the 1980s, so a resident born in 1938 carries a county code of later years.
     Source: docs/rules.md, identity numbers.
     """
-    if not re.fullmatch(r"\d{17}[\dX]", number):
+    if not re.fullmatch(r"[0-9]{17}[0-9X]", number):
         return N_("An identity number has 17 digits and a last digit or X; “%(value)s” has not.")
     if resident_birth_date(number) is None:
         return N_("Digits 7 to 14 of “%(value)s” are no birth date.")

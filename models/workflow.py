@@ -20,6 +20,7 @@ from functools import cache, wraps
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
+import sqlalchemy as sa
 from sqlalchemy.orm import MappedColumn, Session, object_session
 
 from .choices import N_, Choice, Tone
@@ -56,6 +57,23 @@ class Parameter:
     required: bool
     default: Any
     type: type
+    column: sa.Column[Any]
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+    @property
+    def choices(self) -> Any:
+        return self.type if self.kind == "choice" else None
+
+    @property
+    def length(self) -> int | None:
+        return getattr(self.column.type, "length", None) if isinstance(self.column.type, sa.String) else None
+
+    @property
+    def scale(self) -> int | None:
+        return self.column.type.scale if isinstance(self.column.type, sa.Numeric) else None
 
 
 def transition(
@@ -209,33 +227,42 @@ def parameters_of(model: type, name: str) -> tuple[Parameter, ...]:
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     options = [hint] if get_origin(hint) is Annotated else [a for a in get_args(hint) if a is not NoneType] or [hint]
-    kind, plain, label = _read_hint(options[0])
+    kind, plain, column = _read_hint(options[0])
     required = parameter.default is inspect.Parameter.empty
     return Parameter(
-        parameter.name,
-        label or words(parameter.name),
-        kind,
-        required,
-        None if required else parameter.default,
-        plain,
+        name=parameter.name,
+        label=column.info.get("word", {}).get("label") or words(parameter.name),
+        kind=kind,
+        required=required,
+        default=None if required else parameter.default,
+        type=plain,
+        column=column,
     )
 
 
-def _read_hint(hint: Any) -> tuple[str, type, str | None]:
-    """The kind, the plain type and the label of an annotation: a word of the vocabulary, a Choice, a model or a type."""
+_PLAIN_TYPES: dict[str, tuple[str, Any]] = {
+    "bool": ("bool", sa.Boolean),
+    "int": ("number", sa.Integer),
+    "Decimal": ("number", sa.Numeric(12, 2)),
+    "date": ("day", sa.Date),
+    "datetime": ("instant", sa.DateTime),
+}
+
+
+def _read_hint(hint: Any) -> tuple[str, type, sa.Column[Any]]:
+    """The kind, plain type and column of an annotation: a word of the vocabulary, a Choice, a model or a type."""
     if get_origin(hint) is Annotated:
         plain, *extras = get_args(hint)
         for extra in extras:
             if isinstance(extra, MappedColumn):
-                return extra.column.info["kind"], plain, extra.column.info.get("label")
+                return extra.column.info["kind"], plain, extra.column
         return _read_hint(plain)
     if isinstance(hint, type) and issubclass(hint, Choice):
-        return "choice", hint, None
+        return "choice", hint, sa.Column(sa.String(40))
     if isinstance(hint, type) and hasattr(hint, "__mapper__"):
-        return "relation", hint, None
-    return {"bool": "bool", "int": "number", "Decimal": "number", "date": "day", "datetime": "instant"}.get(
-        getattr(hint, "__name__", ""), "text"
-    ), hint, None  # fmt: skip
+        return "relation", hint, sa.Column(sa.Integer)
+    kind, column_type = _PLAIN_TYPES.get(getattr(hint, "__name__", ""), ("text", sa.Text))
+    return kind, hint, sa.Column(column_type)
 
 
 def words(name: str) -> str:

@@ -25,11 +25,12 @@ class Masked:
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """One row; *values* by field key, relations as text until they are found."""
+    """One row; *values* by field key, relations as text until they are found; *failed* says at which fields."""
 
     row_no: int
     values: dict[str, Any] = field(default_factory=dict)
-    failed: bool = False
+    failed: tuple[str | None, ...] = ()
+    sought: bool = False
     existing: ExistingRow | None = None
 
 
@@ -56,11 +57,15 @@ class Decider:
         self.written = [f for f in given.values() if not f.system and f not in self.kept]
 
     def fail(self, draft: Draft, reason: RuleBroken, key: str | None = None) -> None:
-        draft.failed = True
+        draft.failed += (key or reason.field,)
         self.plan.refuse(self.plan.error(draft.row_no, reason, key))
 
     def decide(self, draft: Draft) -> RowPlan | None:
         """The row's place in the plan when something is to be written; else it is counted or refused."""
+        if draft.failed and draft.sought and draft.existing is None and self.mode is not Mode.UPDATE:
+            self._complain_of_missing(draft)
+        if draft.failed:
+            return None
         if draft.existing is None and self.mode is Mode.UPDATE:
             self.plan.skipped.append((draft.row_no, Remark(N_("No such record"))))
         elif draft.existing is not None and self.mode is Mode.ADD:
@@ -78,14 +83,17 @@ class Decider:
         for f in self.kept:
             if given.get(f.key) not in (None, default_of(f.column)):
                 self.fail(draft, _kept(f), f.key)
-        for f in self.required:
-            if given.get(f.key) is None:
-                self.fail(draft, _missing(f), f.key)
+        self._complain_of_missing(draft)
         if draft.failed:
             return None
         row = RowPlan(draft.row_no, None, None, {f.key: v for f in self.written if (v := given.get(f.key)) is not None})
         self.plan.created.append(row)
         return row
+
+    def _complain_of_missing(self, draft: Draft) -> None:
+        for f in self.required:
+            if draft.values.get(f.key) is None and f.key not in draft.failed:
+                self.fail(draft, _missing(f), f.key)
 
     def _change(self, draft: Draft, present: ExistingRow) -> RowPlan | None:
         after: dict[str, Any] = {}

@@ -40,7 +40,7 @@ class LookUp:
         assert f.target is not None
         self.field, self.target = f, f.target
         self.shared = tuple(name for name in self.target.__key__ if _same_relation(model, self.target, name))
-        self.by_key: dict[str, int] = {}
+        self.by_key: dict[str, set[int]] = defaultdict(set)
         self.by_title: dict[str, set[int]] = defaultdict(set)
         self.in_context: dict[tuple[Context, str], set[int]] = defaultdict(set)
         self.titles: dict[int, str] = {}
@@ -72,7 +72,7 @@ class LookUp:
 
     def _know(self, id_: int, title_values: Context, key_values: Context, context: Context) -> None:
         title, key = references.title_text(title_values), references.key_text_of(self.target, key_values)
-        self.by_key[references.tidy(key)] = id_
+        self.by_key[references.tidy(key)].add(id_)
         self.titles[id_] = references.tidy(title)
         self.by_title[references.tidy(title)].add(id_)
         if self.shared:
@@ -87,10 +87,12 @@ class LookUp:
         Raises RuleBroken when several bear the title, or when title and key contradict each other.
         """
         text = references.tidy(text)
-        if text in self.by_key:
-            return self.by_key[text]
         near = self.shared and all(isinstance(part, int) for part in context)
-        found = self.in_context.get((context, text), set()) if near else self.by_title.get(text, set())
+        found = (
+            self.by_key.get(text)
+            or (self.in_context.get((context, text)) if near else self.by_title.get(text))
+            or set()
+        )
         if len(found) == 1:
             return next(iter(found))
         if found:
@@ -102,7 +104,7 @@ class LookUp:
 
     def _find_split(self, text: str, context: Context) -> int | None:
         for title, key in references.split_reference(text):
-            found = {self.by_key[key]} if key in self.by_key else self.in_context.get((context, key), set())
+            found = self.by_key.get(key) or self.in_context.get((context, key), set())
             if len(found) == 1:
                 id_ = next(iter(found))
                 if self.titles[id_] in {title, ""} or not self._title_is_plain():
@@ -184,10 +186,9 @@ def fetch_existing(session: Session, model: type[Model], attrs: Sequence[str], c
 
 
 def comparable_attrs(model: type[Model]) -> set[str]:
-    """Attributes that an IN can be asked of: plain columns, nothing encrypted or structured."""
+    """Attributes that an IN can be asked of: plain columns; nothing encrypted or structured, no fractions of a second."""
     return {
         f.attr
         for f in fields_of(model)
-        if f.kind not in {"json", "note", "secret"}
-        and (not isinstance(f.column.type, sa.TypeDecorator) or f.kind == "instant")
+        if f.kind not in {"json", "note", "secret", "instant"} and not isinstance(f.column.type, sa.TypeDecorator)
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from ..choices import N_
 from ..errors import Label, RuleBroken
 from ..fields import Field, field
 from ..parsing import is_masked, parser
-from ..references import in_portions
+from ..references import JOINT, in_portions, split_reference, tidy
 from ..sheets import Remark, Row
 from ..spelling import PLAIN, Labels
 from .drafts import Decider, Draft, Masked
@@ -79,7 +80,7 @@ class _Planner:
         self.relations = [f for f in self.given.values() if f.target is not None]
         self.look_ups = {f.key: LookUp(self.model, f) for f in self.relations}
         self.new_look_ups: dict[Any, NewLookUp] = {}
-        self.new_rows: dict[str, RowPlan | None] = {}
+        self.new_rows: dict[tuple[Context, str], RowPlan | None] = {}
         self.key = self._key()
         subject = session.info.get("principal")
         half_seen = [k for k, f in self.given.items() if policy.level_of(subject, f) is not policy.Level.PLAIN]
@@ -98,7 +99,8 @@ class _Planner:
         drafts.reverse()
         while drafts:  # each draft is let go when it is decided: a large file has no room for both
             draft = drafts.pop()
-            if not draft.failed and (row := self.decider.decide(draft)) is not None and row.record_id is None:
+            row = self.decider.decide(draft)
+            if row is not None and row.record_id is None:
                 self._name_new_row(row)
         self._join_new_rows()
         return self.plan
@@ -140,11 +142,12 @@ class _Planner:
         for f in relations:
             for draft in drafts:
                 text = draft.values.get(f.key)
-                if isinstance(text, str) and not draft.failed:
-                    try:
-                        draft.values[f.key] = self._find(f, text, self._context(f, draft))
-                    except RuleBroken as broken:
-                        self.decider.fail(draft, broken, f.key)
+                if not isinstance(text, str) or any(name in draft.failed for name in self.look_ups[f.key].shared):
+                    continue
+                try:
+                    draft.values[f.key] = self._find(f, text, self._context(f, draft))
+                except RuleBroken as broken:
+                    self.decider.fail(draft, broken, f.key)
 
     def _context(self, f: Field, draft: Draft) -> Context:
         """What the row says, or its record has, of the relations that the target's key shares."""
@@ -163,7 +166,7 @@ class _Planner:
         if found is not None:
             return found
         if f.target is self.model:
-            return _ByRow(text)
+            return _ByRow(text, context)
         known = self.new_look_ups.get((f.target, text, context))
         if known is None and self.create_missing:
             known = look_up.new(text, context)
@@ -187,11 +190,12 @@ class _Planner:
 
     def _match(self, drafts: list[Draft]) -> None:
         """Find each row's record, by number and by key, and refuse rows that speak of one record twice."""
-        drafts = [d for d in drafts if not d.failed]
+        identifying = {*self.key, "id"}
+        drafts = [d for d in drafts if not identifying.intersection(d.failed)]
         by_id, by_key = self._existing(drafts)
         seen: dict[Any, int] = {}
         for draft in drafts:
-            number, key = draft.values.get("id"), self._key_of(draft)
+            number, key, draft.sought = draft.values.get("id"), self._key_of(draft), True
             same_key = by_key.get(key) if key is not None else None
             draft.existing = by_id.get(number) if number is not None else same_key
             record_id = draft.existing["id"] if draft.existing is not None else None
@@ -222,8 +226,10 @@ class _Planner:
         return None
 
     def _key_of(self, draft: Draft) -> Any:
-        parts = tuple(draft.values.get(name) for name in self.key)
-        if self.key == self.model.__key__ and None in parts:
+        parts = tuple(_to_seconds(draft.values.get(name)) for name in self.key)
+        if self.key == self.model.__key__ and any(
+            part is None and not self.given[name].column.nullable for name, part in zip(self.key, parts, strict=True)
+        ):
             return None  # a number that will be given, or a missing part that is reported elsewhere
         return parts if any(part is not None for part in parts) else None
 
@@ -238,7 +244,7 @@ class _Planner:
                 by_id[row["id"]] = row
         key_attrs = [field(self.model, name).attr for name in self.key]
         live_last = sorted(by_id.values(), key=lambda row: row["deleted_at"] is None)
-        return by_id, {tuple(row[a] for a in key_attrs): row for row in live_last if key_attrs}
+        return by_id, {tuple(_to_seconds(row[a]) for a in key_attrs): row for row in live_last if key_attrs}
 
     def _conditions(self, drafts: list[Draft]) -> Iterator[Any]:
         """What to ask for: the numbers given, and the values of the key's most telling column."""
@@ -253,16 +259,22 @@ class _Planner:
                 column, telling = getattr(self.model, field(self.model, name).attr), found
         if column is not None:
             yield from (column.in_(portion) for portion in in_portions(telling))
+        elif instants := [
+            (name, v) for name in self.key for d in drafts if isinstance(v := d.values.get(name), datetime)
+        ]:
+            column = getattr(self.model, instants[0][0])
+            moments = [moment for name, moment in instants if name == instants[0][0]]
+            yield column.between(min(moments), max(moments) + timedelta(seconds=1))
 
     # -- rows that name each other ---------------------------------------------------------------------------
 
     def _name_new_row(self, row: RowPlan) -> None:
-        """Let other rows of the file name this one, by key or by a title that no other bears."""
-        if not any(f.target is self.model for f in self.relations):
-            return
-        names = {row.values.get(name) for name in (*self.model.__key__, *self.model.__title__)}
-        for name in {name for name in names if isinstance(name, str)}:
-            self.new_rows[name] = None if name in self.new_rows else row
+        """Let other rows of the file name this one, by a part of its key or by its title, where no other bears it."""
+        for shared in {self.look_ups[f.key].shared for f in self.relations if f.target is self.model}:
+            context = tuple(row.values.get(name) for name in shared)
+            names = {row.values.get(name) for name in (*self.model.__key__, *self.model.__title__)}
+            for place in {(context, tidy(name)) for name in names if isinstance(name, str)}:
+                self.new_rows[place] = None if place in self.new_rows else row
 
     def _join_new_rows(self) -> None:
         for f in self.relations:
@@ -274,7 +286,7 @@ class _Planner:
         named = row.values.get(f.key)
         if not isinstance(named, _ByRow):
             return True
-        found = self.new_rows.get(named.text)
+        found = next(filter(None, (self.new_rows.get((named.context, name)) for name in named.names())), None)
         if found is None:
             self.plan.refuse(self.plan.error(row.row_no, self.look_ups[f.key].missing(named.text), f.key))
             return False
@@ -287,6 +299,17 @@ class _ByRow:
     """Text that names no record yet: perhaps a new row of the same file."""
 
     text: str
+    context: Context
+
+    def names(self) -> list[str]:
+        """What it may be called: as written, by the key in brackets, by the last part of that."""
+        keys = [key for _, key in split_reference(tidy(self.text))]
+        return [tidy(self.text), *keys, *(key.rpartition(JOINT)[2] for key in (*keys, tidy(self.text)))]
+
+
+def _to_seconds(value: Any) -> Any:
+    """An instant as far as a file tells it."""
+    return value.replace(microsecond=0) if isinstance(value, datetime) else value
 
 
 def _is_known(value: Any) -> bool:

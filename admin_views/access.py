@@ -86,14 +86,15 @@ _principals: dict[int, tuple[Any, Principal]] = {}
 @login.user_loader  # type: ignore[untyped-decorator]
 def load_account(token: str) -> Account | None:
     """The person whose living session *token* opens, with the rights of this moment."""
-    with _system("sign-in") as work:
+    # It only reads, and it ends before anything is written: SQLite has one writer, and it must not wait for itself.
+    with database.reading(), _system("sign-in") as work:
         found = access.open_login(work, token)
         if found is None:
             return None
         principal = _principal(work, found.user_id)
-        if (clock.now() - found.seen_at).total_seconds() > SEEN_EVERY_SECONDS:
-            _note_seen(found.id)
-        return Account(principal, token) if principal is not None else None
+    if (clock.now() - found.seen_at).total_seconds() > SEEN_EVERY_SECONDS:
+        _note_seen(found.id)
+    return Account(principal, token) if principal is not None else None
 
 
 def _principal(work: database.HouseSession, user_id: int) -> Principal | None:

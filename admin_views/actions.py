@@ -47,7 +47,7 @@ class Acts:
                     "confirm": button.confirm,
                     "reason": button.reason,
                     "values": {"name": button.name},
-                }  # fmt: skip
+                }
             )
         bin_url = self.at("delete_view", id=record.id)  # type: ignore[attr-defined]
         item = self._menu_item(

@@ -8,6 +8,7 @@ from flask_babel import gettext
 from markupsafe import Markup
 from wtforms import fields as wtf
 from wtforms import validators, widgets
+from wtforms.fields.choices import Choice as ShownChoice
 from wtforms.fields.choices import SelectChoice
 
 from models import values
@@ -81,7 +82,7 @@ class ChoiceField(wtf.SelectField):
 
     def iter_choices(self) -> Any:
         for choice in self.choices:
-            yield choice.value, choice.label, choice.value == (self.data or ""), {}
+            yield ShownChoice(choice.value, choice.label, choice.value == (self.data or ""), {})
 
 
 class _Switch(widgets.CheckboxInput):

@@ -1,5 +1,6 @@
 """Forms made from declarations: of a record's fields, and of a transition's parameters."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import url_for
@@ -15,6 +16,7 @@ from models.flush import default_of
 from models.policy import Level, Subject
 
 from . import fields, language
+from .extensions import db
 
 
 class RecordForm(BaseForm):  # type: ignore[misc]
@@ -79,23 +81,36 @@ class RecordForm(BaseForm):  # type: ignore[misc]
             sound = self[key].validate(self) and sound
         return sound
 
-    def changes(self) -> dict[str, Any]:
-        """The values the user changed, by key."""
+    def opened_with(self, replaced: Mapping[str, Any]) -> "RecordForm":
+        """The form as it was shown before the values in *replaced* (by attribute) gave way to the present ones."""
+        form = RecordForm(self.model, self.subject, self.record, None)
+        for key, spec in self.specs.items():
+            if spec.attr in replaced:
+                value = replaced[spec.attr]
+                if spec.target is not None and value is not None:
+                    value = db.session.get(spec.target, value)
+                form[key].process(None, value)
+        return form
+
+    def changes(self, shown: "RecordForm | None" = None) -> dict[str, Any]:
+        """The values the user changed, by key; *shown* -- the form they changed, by default that of the present."""
         if self.record is None:
             return {k: fields.value_of(self[k]) for k in self.specs if fields.value_of(self[k]) is not None}
-        shown = RecordForm(self.model, self.subject, self.record, None)
+        shown = shown or self.opened_with({})
         return {
             key: fields.value_of(self[key])
             for key in self.specs
             if self._was_posted(key) and fields.posted(self[key]) != fields.posted(shown[key])
         }
 
-    def apply(self, record: Model) -> dict[str, Any]:
-        """Write the changes to *record* and return them."""
-        changed = self.changes()
-        for key, value in changed.items():
+    def differs(self, other: "RecordForm", key: str) -> bool:
+        """Whether two forms show different values of one field."""
+        return fields.posted(self[key]) != fields.posted(other[key])
+
+    def apply(self, record: Model, changed: Mapping[str, Any] | None = None) -> None:
+        """Write the changes to *record*."""
+        for key, value in (self.changes() if changed is None else changed).items():
             write(record, self.specs[key], value)
-        return changed
 
     def blame(self, broken: RuleBroken) -> bool:
         """Put a refusal beside the field it speaks of; False when there is no such field here."""

@@ -207,17 +207,21 @@ class GeneratedView(Acts, Imports, Exports, BaseModelView):  # type: ignore[misc
         form = RecordForm(self.model, g.principal, record, request.form if request.method == "POST" else None)
         errors: list[str] = []
         if request.method == "POST" and form.validate():
-            changed = form.changes()
-            if changed and request.form.get("version") != str(record.version):
-                return self._conflict(form, record, changed)
+            replaced = self._replaced_since_opened(record)
+            opened = form.opened_with(replaced)
+            present = form.opened_with({}) if replaced else opened
+            changed = form.changes(opened)
+            touching = [key for key in changed if self._is_unread(record) or opened.differs(present, key)]
+            if touching:
+                return self._conflict(opened, record, changed, touching)
             try:
                 with db.session.no_autoflush:
-                    form.apply(record)
+                    form.apply(record, changed)
                 journal.begin(db.session(), journal.Act.EDIT)
                 db.session.commit()
             except StaleDataError:
                 db.session.rollback()
-                return self._conflict(form, self.record_or_404(), changed)
+                return self._conflict(opened, self.record_or_404(), changed, list(changed))
             except (RuleBroken, IntegrityError, DataError) as problem:
                 db.session.rollback()
                 errors = self._complain(form, problem)
@@ -259,20 +263,31 @@ class GeneratedView(Acts, Imports, Exports, BaseModelView):  # type: ignore[misc
             return redirect(self.at("edit_view", id=record.id))
         return redirect(self.at("details_view", id=record.id))
 
-    def _conflict(self, form: RecordForm, record: Model, changed: dict[str, Any]) -> Any:
-        """Refuse a stale save and show both versions; what was typed is carried along."""
-        opened = request.form.get("version", "")
-        opened_at = int(opened) if opened.isascii() and opened.isdigit() and len(opened) < 10 else 0
+    def _opened_version(self) -> int:
+        """The version of the record that the form was opened with; 0 when it does not say."""
+        told = request.form.get("version", "")
+        return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 0
+
+    def _is_unread(self, record: Model) -> bool:
+        """Whether the form comes from no version that there was: whatever it changes is asked about."""
+        return not 1 <= self._opened_version() <= record.version
+
+    def _replaced_since_opened(self, record: Model) -> dict[str, Any]:
+        if self._is_unread(record) or self._opened_version() == record.version:
+            return {}
+        return history.replaced_since(db.session(), record, self._opened_version())
+
+    def _conflict(self, opened: RecordForm, record: Model, changed: dict[str, Any], touching: list[str]) -> Any:
+        """Refuse a stale save and show both versions of the fields it touches; what was typed is carried along."""
         rows = []
-        for key, mine in changed.items():
-            spec = form.specs[key]
-            base = history.value_at(db.session(), record, spec, opened_at)
+        for key in touching:
+            spec = opened.specs[key]
             rows.append(
                 (
                     gettext(spec.label),
-                    self._in_words(spec, base),
-                    self._in_words(spec, getattr(record, spec.attr)),
-                    self._in_words(spec, mine),
+                    self._in_words(spec, fields.value_of(opened[key]), veiled=True),
+                    self._in_words(spec, getattr(record, spec.attr), veiled=True),
+                    self._in_words(spec, changed[key]),
                 )
             )
         who, when = history.last_editor(db.session(), record) or (gettext("Somebody"), record.updated_at)
@@ -281,14 +296,17 @@ class GeneratedView(Acts, Imports, Exports, BaseModelView):  # type: ignore[misc
             "who": who,
             "when_text": language.show(when),
             "rows": rows,
-            "form": [(k, v) for k, v in request.form.items(multi=True) if k not in {"csrf_token", "version"}],
+            "form": [(k, v) for k, v in request.form.items(multi=True) if k in changed or k.startswith("_")],
             "version": record.version,
             "action_url": self.at("edit_view", id=record.id),
             "record_url": self.at("details_view", id=record.id),
         }
         return self.render("admin/model/conflict.html", conflict=told, crumb=language.title(record)), 409
 
-    def _in_words(self, spec: Field, value: Any) -> Any:
+    def _in_words(self, spec: Field, value: Any, veiled: bool = False) -> Any:
+        level = policy.level_of(g.principal, spec)
+        if veiled and level is not Level.PLAIN:
+            return cells.masked(spec, Level.MASKED, value, 0)
         if spec.target is not None:
             related = (
                 value if isinstance(value, Model) else db.session.get(spec.target, value) if value is not None else None

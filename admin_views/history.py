@@ -100,17 +100,18 @@ def _value(session: Session, field: Field, told: Any, subject: Subject | None) -
     return cells.formatter(field)(parsed(field, told))
 
 
-def value_at(session: Session, record: Model, field: Field, version: int) -> Any:
-    """The value *field* had when the record's version was *version*, read back from the journal."""
+def replaced_since(session: Session, record: Model, version: int) -> dict[str, Any]:
+    """What stood in the record when its version was *version* and was replaced since, by attribute."""
+    model = type(record)
     later = session.scalars(
         sa.select(Change)
-        .where(Change.table == type(record).__tablename__, Change.record_id == record.id, Change.version > version)
+        .where(Change.table == model.__tablename__, Change.record_id == record.id, Change.version > version)
         .order_by(Change.id)
     )
+    found: dict[str, Any] = {}
     for change in later:
-        if field.attr in change.before:
-            return parsed(field, change.before[field.attr])
-    return getattr(record, field.attr)
+        found = {**change.before, **found}
+    return {attr: parsed(field_map(model)[attr], told) for attr, told in found.items() if attr in field_map(model)}
 
 
 def last_editor(session: Session, record: Model) -> tuple[str, datetime] | None:

@@ -367,7 +367,7 @@ def buttons_for(record: Model, subject: Subject | None) -> list[Button]:
                 url,
                 needs_form,
                 gettext(t.confirm) if t.confirm else None,
-            )  # fmt: skip
+            )
         )
     return found
 

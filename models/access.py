@@ -21,9 +21,20 @@ from .errors import RuleBroken
 from .fields import by_table, fields_of
 from .flush import Serial, changed_fields
 from .organisation import Branch, Department
-from .policy import ACCESS_SERIES, VERBS, HeldRole, Level, Principal, Scope, in_force, level_of, reaches_of
+from .policy import (
+    ACCESS_SERIES,
+    VERBS,
+    HeldRole,
+    Level,
+    Principal,
+    Scope,
+    in_force,
+    level_of,
+    reaches_of,
+    secrecy_classes,
+)
 from .staff import Staff
-from .workflow import transition, transitions_of
+from .workflow import transition, transition_named, transitions_of
 
 AREA = N_("Access")
 
@@ -136,6 +147,11 @@ class RolePermission(Model):
     role: Mapped[Role] = relationship(back_populates="permissions")
 
     def check(self) -> None:
+        if not _exists(self.permission):
+            raise RuleBroken(
+                N_("There is no permission “%(permission)s”: choose one from the list."),
+                field="permission", permission=self.permission,
+            )  # fmt: skip
         _not_a_role_of_ones_own(self, self.role)
         _only_rights_one_has(self)
 
@@ -229,6 +245,18 @@ def _not_a_role_of_ones_own(record: Model, role: Role) -> None:
     actor = _actor(record)
     if actor is not None and any(held.code in {role.code, _before(role, "code")} for held in actor.roles):
         raise RuleBroken(N_("Nobody changes a role that they hold: ask an administrator who does not hold it."))
+
+
+def _exists(permission: str) -> bool:
+    """Whether a role can be given it: ``client.view``, ``complaint.close``, or ``client.sees.contact``."""
+    table, _, right = permission.partition(".")
+    model = by_table().get(table)
+    if model is None:
+        return False
+    if right.startswith("sees."):
+        return right.removeprefix("sees.") in secrecy_classes(model)
+    move = transition_named(model, right)
+    return right in VERBS or (move is not None and not move.by_clock)
 
 
 def _only_rights_one_has(row: RolePermission) -> None:

@@ -143,7 +143,8 @@ class Assessment(BranchScoped, Model):
     @property
     def is_open(self) -> bool:
         """Whether its answers may still change."""
-        return self.status in {None, AssessmentStatus.DRAFT}  # a new record has its default only once it is stored
+        # An answer may be looked at before its new assessment has been given its first status.
+        return self.status in {None, AssessmentStatus.DRAFT}
 
     @property
     def assessors(self) -> list[Staff]:
@@ -190,7 +191,7 @@ class Assessment(BranchScoped, Model):
         if initial is None or not holding:
             return
         effects = [Adjustment(levels.index(a.level) if a.level is not None else None) for a in holding]
-        stack = bool(self.instrument.stack_adjustments)
+        stack = self.instrument.stack_adjustments
         final, moved = adjust(levels.index(initial), len(levels) - 1, effects, stack=stack)
         self.final_level = levels[final]
         self.adjustments = [
@@ -309,7 +310,7 @@ class Assessment(BranchScoped, Model):
             )  # fmt: skip
 
     def _require_assessors(self) -> None:
-        if (self.instrument.assessors_required or 1) > len(self.assessors):
+        if self.instrument.assessors_required > len(self.assessors):
             raise RuleBroken(
                 N_("“%(instrument)s” takes two assessors: enter the second one."),
                 field="second_assessor", instrument=self.instrument.name,

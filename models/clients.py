@@ -244,7 +244,7 @@ class ClientRelation(Model):
 
     def require_authority(self, client: Client) -> None:
         """Refuse when they may not sign for *client* today."""
-        if client_of(self) is not client:
+        if self.client is not client:
             raise RuleBroken(
                 N_("%(name)s belongs to another client than %(client)s: choose one of theirs."),
                 field="signer_relation", name=self.person_name, client=client,
@@ -264,15 +264,6 @@ class ClientRelation(Model):
                 N_("%(name)s has no authorisation document: enter it under the client's relatives and agents first."),
                 field="signer_relation", name=self.person_name,
             )  # fmt: skip
-
-
-def client_of(part: "ClientRelation | Allergy | Consent") -> Client | None:
-    """The client a part belongs to, also when only the key was given so far."""
-    session = object_session(part)
-    if part.client is None and session is not None and part.client_id is not None:
-        with session.no_autoflush:
-            return session.get(Client, part.client_id)
-    return part.client
 
 
 class DeliveryMode(Choice):
@@ -350,10 +341,10 @@ class Newborn(Model):
                 N_("%(name)s is entered as male and cannot be the mother: choose her file."),
                 field="mother", name=self.mother.name,
             )  # fmt: skip
-        if self.birth_order is not None and self.birth_order > (self.multiple_count or 1):
+        if self.birth_order > self.multiple_count:
             raise RuleBroken(
                 N_("This is baby %(order)s of %(count)s: enter how many were born."),
-                field="multiple_count", order=self.birth_order, count=self.multiple_count or 1,
+                field="multiple_count", order=self.birth_order, count=self.multiple_count,
             )  # fmt: skip
         if self.apgar_5 is not None and self.apgar_5 < LOW_APGAR and self.apgar_10 is None:
             raise RuleBroken(
@@ -406,10 +397,10 @@ class Allergy(Model):
     verified_by: Mapped[Staff | None] = relationship()
 
     def check(self) -> None:
-        if self.newborn is not None and self.newborn.mother is not client_of(self):
+        if self.newborn is not None and self.newborn.mother is not self.client:
             raise RuleBroken(
                 N_("%(newborn)s is not a child of %(client)s: choose one of hers."),
-                field="newborn", newborn=self.newborn, client=client_of(self),
+                field="newborn", newborn=self.newborn, client=self.client,
             )  # fmt: skip
         if self.status is AllergyStatus.VERIFIED and (changed := typed_changes(self)):
             raise RuleBroken(
@@ -492,10 +483,12 @@ class Consent(Model):
             )
         if inspect(self).persistent:
             return
-        given = self.given_at or clock.now()
-        if given > clock.now():
-            raise RuleBroken(N_("A consent cannot be given at %(at)s, which lies ahead."), field="given_at", at=given)
-        if self.expires_on is not None and self.expires_on < clock.local_day(given):
+        given_at = self.given_at or clock.now()
+        if given_at > clock.now():
+            raise RuleBroken(
+                N_("A consent cannot be given at %(at)s, which lies ahead."), field="given_at", at=given_at
+            )
+        if self.expires_on is not None and self.expires_on < clock.local_day(given_at):
             raise RuleBroken(
                 N_("It would run out on %(day)s, before it was given: correct the day."),
                 field="expires_on", day=self.expires_on,
@@ -503,9 +496,9 @@ class Consent(Model):
         self._check_signer()
 
     def _check_signer(self) -> None:
-        relation, client = self.signer_relation, client_of(self)
-        if relation is not None and client is not None and is_typed(self):
-            relation.require_authority(client)
+        relation = self.signer_relation
+        if relation is not None and is_typed(self):
+            relation.require_authority(self.client)
         if self.kind is ConsentKind.MINOR and (relation is None or not relation.is_guardian):
             raise RuleBroken(
                 N_("The consent for a minor is signed by a parent or guardian: choose them under “Signed as”."),

@@ -288,8 +288,8 @@ class Contract(BranchScoped, Model):
                 N_("Not delivered yet: %(items)s. Deliver the rest or waive it."),
                 field="items", items="、".join(item.progress for item in short),
             )  # fmt: skip
-        if self.balance != 0:
-            raise RuleBroken(N_("The balance is %(balance)s: settle it first."), balance=self.balance)
+        if self.balance() != 0:
+            raise RuleBroken(N_("The balance is %(balance)s: settle it first."), balance=self.balance())
 
     @transition("status", {S.SENT}, S.EXPIRED, label=N_("Let the offer expire"), by_clock=True)
     def expire(self) -> None:
@@ -298,10 +298,11 @@ class Contract(BranchScoped, Model):
     @transition("status", {S.SIGNED, S.EFFECTIVE}, S.CANCELLED, label=N_("Cancel"), tone="red")
     def cancel(self, *, reason: Note) -> None:
         """End it before it began; whatever was paid has been settled."""
-        held = self.held(Purpose.PRICE)
-        if held > 0 and not any(r.ends_contract and r.is_paid for r in self.every("refund_requests")):
+        received = self.received()
+        if received > 0 and not any(r.ends_contract and r.is_paid for r in self.every("refund_requests")):
             raise RuleBroken(
-                N_("%(held)s were received: settle them with a refund request, and have it paid, first."), held=held
+                N_("%(received)s were received: settle them with a refund request, and have it paid, first."),
+                received=received,
             )
         self._settle(reason)
 
@@ -310,7 +311,9 @@ class Contract(BranchScoped, Model):
         """End it under way; its settlement has been approved."""
         if not any(r.ends_contract and r.is_granted for r in self.every("refund_requests")):
             raise RuleBroken(
-                N_("The settlement is not approved yet: enter a refund request, of 0 when nothing goes back, and have it approved.")
+                N_(
+                    "The settlement is not approved yet: enter a refund request, of 0 when nothing goes back, and have it approved."
+                )
             )
         self._settle(reason)
 
@@ -335,11 +338,10 @@ class Contract(BranchScoped, Model):
             (r.amount for r in self.every("refund_requests") if r.is_paid and r.refund_of is purpose), Decimal(0)
         )
 
-    def held(self, purpose: Purpose) -> Decimal:
+    def received(self, purpose: Purpose = Purpose.PRICE) -> Decimal:
         """What the house has of the client's money, in CNY: paid − refunded."""
         return self.paid(purpose) - self.refunded(purpose)
 
-    @property
     def balance(self) -> Decimal:
         """What the client still owes of the price, in CNY; below zero the house owes it.
 
@@ -348,7 +350,7 @@ class Contract(BranchScoped, Model):
         Security deposits and extra services are no part of the price.
         """
         due = self.agreed_amount if self.settled_amount is None else self.settled_amount
-        return due - self.held(Purpose.PRICE)
+        return due - self.received()
 
     def first_paid_on(self) -> date | None:
         """The day, in the house's zone, of the first confirmed payment towards the price."""
@@ -368,19 +370,8 @@ class Contract(BranchScoped, Model):
         of_this = select(model).where(model.contract_id == self.id).order_by(model.id)
         with session.no_autoflush:
             kept = session.scalars(of_this.execution_options(unscoped="a contract counts all its parts")).all()
-        coming = [o for o in session.new if isinstance(o, model) and contract_of(o) is self]
+        coming = [o for o in session.new if isinstance(o, model) and (o.contract is self or o.contract_id == self.id)]
         return [one for one in (*kept, *coming) if one.deleted_at is None]
-
-
-def contract_of(part: Any) -> Contract:
-    """The contract that a part belongs to, also when only the key was given so far."""
-    session = object_session(part)
-    if part.contract is None and session is not None and part.contract_id is not None:
-        with session.no_autoflush:
-            found = session.get(Contract, part.contract_id, execution_options={"unscoped": "the whole of a part"})
-        if found is not None:
-            return found
-    return part.contract  # type: ignore[no-any-return]
 
 
 def refuse_recycling(record: Any, states: frozenset[Choice]) -> None:
@@ -392,6 +383,14 @@ def refuse_recycling(record: Any, states: frozenset[Choice]) -> None:
             N_("“%(record)s” is %(state)s and stays on file: it is not moved to the recycle bin."),
             record=str(record), state=record.status,
         )  # fmt: skip
+
+
+def _is_reworked(part: Any) -> bool:
+    """Whether a person adds, edits or takes out a part of a contract that stays."""
+    if not is_typed(part) or part.contract.status is None:  # the contract is as new as its part
+        return False
+    taken_out = part.deleted_at is not None and part.contract.deleted_at is None
+    return taken_out or not inspect(part).persistent or bool(typed_changes(part))
 
 
 class ItemStatus(Choice):
@@ -426,17 +425,16 @@ class ContractItem(Model):
     item: Mapped[ServiceItem] = relationship()
 
     def check(self) -> None:
-        contract = contract_of(self)
-        if contract is not None and contract.status not in {None, S.DRAFT} and is_typed(self):
+        if _is_reworked(self) and self.contract.status is not S.DRAFT:
             raise RuleBroken(
                 N_("“%(record)s” is %(state)s, so its items stay as they are: only a draft is edited."),
-                record=str(contract), state=contract.status,
+                record=str(self.contract), state=self.contract.status,
             )  # fmt: skip
 
     @transition("status", {ItemStatus.OPEN}, ItemStatus.OPEN, label=N_("Deliver"), tone="green")
     def deliver(self, *, quantity: Score) -> None:
         """Write down that some of it was done."""
-        contract = contract_of(self)
+        contract = self.contract
         if contract.status is not S.IN_PERFORMANCE:
             raise RuleBroken(
                 N_("“%(record)s” is %(state)s: begin it before anything is delivered."),
@@ -494,13 +492,12 @@ class ContractClause(Model):
     explained_by: Mapped[Staff | None] = relationship()
 
     def check(self) -> None:
-        contract = contract_of(self)
-        if not is_typed(self) or contract is None:
+        if not _is_reworked(self):
             return
-        if contract.status not in UNSENT | {None}:
+        if self.contract.status not in UNSENT:
             raise RuleBroken(
                 N_("“%(record)s” is %(state)s, so its clauses stay as they are."),
-                record=str(contract), state=contract.status,
+                record=str(self.contract), state=self.contract.status,
             )  # fmt: skip
         if self.status is ClauseStatus.ACKNOWLEDGED:
             raise RuleBroken(
@@ -512,7 +509,7 @@ class ContractClause(Model):
     )
     def acknowledge(self) -> None:
         """The client was told what it means and acknowledged it."""
-        contract = contract_of(self)
+        contract = self.contract
         if contract.status not in UNSENT | {S.SENT}:
             raise RuleBroken(
                 N_("“%(record)s” is %(state)s: clauses are acknowledged before it is signed."),

@@ -157,7 +157,10 @@ def _complete(session: Session, obj: Model, kept: bool) -> None:
             continue  # the relation itself was given, or loads by itself
         if (known.__dict__.get("id") if known is not None else None) != key:
             related = session.get(field.target, key) if key is not None else None  # type: ignore[arg-type]
-            setattr(obj, field.key, related)  # so that the other side's collection knows it too
+            # Set, so that the other side's collection knows it too; but None would empty the key of a record
+            # that is there and only out of sight.
+            if related is not None or key is None:
+                setattr(obj, field.key, related)
 
 
 def changed_fields(obj: Model) -> list[Field]:

@@ -171,6 +171,9 @@ def decide(subject: Subject | None, verb: str, target: type[Model] | Model, fiel
     assert isinstance(subject, Principal)
     if field is not None:
         return _decide_field(subject, verb, model, field_map(model)[field])
+    spec = transition_named(model, verb)
+    if spec is not None and spec.by_clock:
+        return Decision(False, "by_clock", N_("“%(act)s” happens by the clock alone."), {"act": Label(spec.label)})
     reaches = reaches_of(subject, permission(model, verb))
     if not reaches:
         return _not_granted(subject, model, verb)

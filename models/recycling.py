@@ -22,6 +22,8 @@ def recycle(record: Model) -> int:
     """
     session = _session_of(record)
     session.flush()
+    if record.deleted_at is not None:
+        raise RuleBroken(N_("“%(record)s” is in the recycle bin already."), record=str(record))
     going = [record, *_parts(session, record)]
     _refuse_if_needed(session, going)
     moment = now()
@@ -84,7 +86,8 @@ def _pointing(session: Session, model: type[Model], field: Field, ids: list[int]
     for start in range(0, len(ids), 500):
         # Rows out of the person's sight hold the record just as firmly: they are counted, not named.
         some = sa.select(table.c.id, link).where(link.in_(ids[start : start + 500]), table.c.deleted_at.is_(None))
-        yield from session.connection().execute(some.order_by(table.c.id)).tuples()
+        for row in session.connection().execute(some.order_by(table.c.id)):
+            yield row[0], row[1]
 
 
 def _names(session: Session, model: type[Model], field: Field, whom: int, leaving: dict[int, Model]) -> str:

@@ -217,7 +217,7 @@ class Credential(Model):
     def verify(self) -> None:
         """Confirm that the original was seen; the holder cannot confirm their own."""
         verifier = acting_staff(self)
-        if verifier is not None and verifier is self.staff:
+        if verifier is not None and verifier.id == self.staff_id:
             raise RuleBroken(
                 N_("%(name)s cannot verify their own credential: ask a colleague in HR."),
                 name=self.staff.name,

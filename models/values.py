@@ -47,8 +47,10 @@ def phone(text: Any) -> Any:
         return tidy
     number, _, extension = tidy.replace("转", "x").partition("x")
     digits = re.sub(r"[\s()\-.]", "", number)
-    digits = re.sub(r"^(\+86|0086)", "", digits)
-    return f"{digits}x{extension.strip()}" if extension.strip() else digits
+    digits = re.sub(r"^(?:\+86|0086)+(?=[0-9])", "", digits)
+    if extension.strip():
+        return f"{digits}x{extension.strip()}"
+    return digits or tidy  # what has no digit stays as typed, to be refused as typed
 
 
 def id_number(text: Any) -> Any:

@@ -14,7 +14,7 @@ The column named first is a state: no form, import or assignment writes it.
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, wraps
 from types import NoneType
@@ -68,6 +68,11 @@ class Parameter:
         return self.type if self.kind == "choice" else None
 
     @property
+    def secrecy(self) -> str | None:
+        info = self.column.info
+        return info.get("secrecy", info.get("word", {}).get("secrecy"))
+
+    @property
     def length(self) -> int | None:
         return getattr(self.column.type, "length", None) if isinstance(self.column.type, sa.String) else None
 
@@ -103,6 +108,7 @@ def transition(
         @wraps(rule)
         def fire(self: Any, **given: Any) -> None:
             _may_fire(self, spec)
+            _refuse_if_binned(self)
             if not spec.starts_from(self):
                 raise RuleBroken(
                     N_("“%(record)s” is %(state)s, so “%(act)s” is not possible: it needs %(sources)s."),
@@ -110,9 +116,9 @@ def transition(
                 )  # fmt: skip
             _complain_of_missing(spec, rule, given)
             session = object_session(self)
-            if session is not None:
-                session.flush()  # whatever was typed before is judged by the right to edit
-            with by_rule(session):
+            # What was typed before is flushed here, and judged by the right to edit. A rule that refuses midway
+            # leaves nothing behind, neither in the database nor in the records.
+            with nullcontext() if session is None else session.begin_nested(), by_rule(session):
                 rule(self, **given)
                 setattr(self, field, spec.target)
                 for listener in _after[(type(self), spec.name)]:
@@ -187,6 +193,11 @@ def _may_fire(subject: Any, spec: Transition) -> None:
     if session is not None and not ruled(session):
         for permit in _permit:
             permit(session, spec.name, subject)
+
+
+def _refuse_if_binned(subject: Any) -> None:
+    if getattr(subject, "deleted_at", None) is not None:
+        raise RuleBroken(N_("“%(record)s” is in the recycle bin: restore it first."), record=str(subject))
 
 
 # -- reading what was declared --------------------------------------------------------------------

@@ -29,7 +29,12 @@ SIMPLIFIED = TRANSLATIONS / "zh_Hans_CN" / "LC_MESSAGES" / "messages.po"
 TRADITIONAL = TRANSLATIONS / "zh_Hant_TW" / "LC_MESSAGES" / "messages.po"
 EXCEPTIONS = TRANSLATIONS / "zh_Hant_TW" / "exceptions.toml"
 KEYWORDS = {"_": None, "gettext": None, "N_": None, "lazy_gettext": None, "ngettext": (1, 2)}
-SOURCES = [("models/**.py", "python"), ("admin_views/**.py", "python"), ("app.py", "python"), ("templates/**.html", "jinja2")]
+SOURCES = [
+    ("models/**.py", "python"),
+    ("admin_views/**.py", "python"),
+    ("app.py", "python"),
+    ("templates/**.html", "jinja2"),
+]
 
 Message = str | tuple[str, str]
 
@@ -38,7 +43,12 @@ def in_sources() -> Iterator[Message]:
     """Every sentence marked in Python and templates; plurals as pairs."""
     options = {"templates/**.html": {"extensions": "jinja2.ext.do", "silent": "false"}}
     for name in ("models", "admin_views", "templates"):
-        found = extract_from_dir(str(ROOT / name), [("**.py", "python"), ("**.html", "jinja2")], {"**.html": options["templates/**.html"]}, KEYWORDS)
+        found = extract_from_dir(
+            str(ROOT / name),
+            [("**.py", "python"), ("**.html", "jinja2")],
+            {"**.html": options["templates/**.html"]},
+            KEYWORDS,
+        )
         for _, _, message, _, _ in found:
             yield message
 
@@ -110,7 +120,9 @@ def update() -> list[Message]:
         },
         "zh_Hant_TW",
     )
-    return [message for message, text in told.items() if not text or not all(text if isinstance(text, tuple) else (text,))]
+    return [
+        message for message, text in told.items() if not text or not all(text if isinstance(text, tuple) else (text,))
+    ]
 
 
 if __name__ == "__main__":

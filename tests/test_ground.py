@@ -109,9 +109,7 @@ def test_the_browser_is_in_chinese_and_in_shanghai(page: Page) -> None:
 
 @pytest.mark.browser
 def test_what_a_page_complains_of_is_collected(page: Page, console_errors: list[str]) -> None:
-    page.set_content(
-        "<script>console.error('bed 8302-1'); console.log('fine'); throw new Error('lost')</script>"
-    )
+    page.set_content("<script>console.error('bed 8302-1'); console.log('fine'); throw new Error('lost')</script>")
 
     assert console_errors == ["bed 8302-1", "lost"]
 
@@ -138,9 +136,7 @@ def test_the_browser_visits_a_live_server(page: Page, live_server: Callable[[Fla
         ("1", f"pytest.skip({REALDATA_ABSENT!r})", "1 skipped"),
     ],
 )
-def test_a_skip_is_a_failure_where_nothing_may_skip(
-    no_skip: str, skip: str, closing: str, tmp_path: Path
-) -> None:
+def test_a_skip_is_a_failure_where_nothing_may_skip(no_skip: str, skip: str, closing: str, tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text(f"import pytest\n\ndef test_one():\n    {skip}\n")
 
     run = subprocess.run(
@@ -159,9 +155,7 @@ def test_a_skip_is_a_failure_where_nothing_may_skip(
 
 
 def test_the_lock_names_no_index_and_no_folder_of_a_machine() -> None:
-    stray = re.findall(
-        r"\w+://.*|file:.*|.*--(?:extra-)?index.*|.*--find-links.*|.*/(?:home|root|tmp|opt)/.*", LOCK
-    )
+    stray = re.findall(r"\w+://.*|file:.*|.*--(?:extra-)?index.*|.*--find-links.*|.*/(?:home|root|tmp|opt)/.*", LOCK)
 
     assert stray == []
 
@@ -180,8 +174,7 @@ def test_the_lock_pins_every_dependency_named_in_pyproject() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     named = settings["project"]["dependencies"] + settings["dependency-groups"]["test"]
     pinned = {
-        canonicalize_name(name): version
-        for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE)
+        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE)
     }
 
     unmet = [

@@ -54,7 +54,7 @@ class Decider:
         self.half_seen = frozenset(half_seen)
         self.required = [f for f in own_fields(plan.model) if f.required]
         self.kept = [] if plan.trusted else [f for f in given.values() if f.state or f.derived]
-        self.written = [f for f in given.values() if not f.system and f not in self.kept]
+        self.unwritten = {f.key for f in given.values() if f.system or f in self.kept}
 
     def fail(self, draft: Draft, reason: RuleBroken, key: str | None = None) -> None:
         draft.failed += (key or reason.field,)
@@ -86,7 +86,9 @@ class Decider:
         self._complain_of_missing(draft)
         if draft.failed:
             return None
-        row = RowPlan(draft.row_no, None, None, {f.key: v for f in self.written if (v := given.get(f.key)) is not None})
+        for key in [key for key, value in given.items() if value is None or key in self.unwritten]:
+            del given[key]  # the row takes the draft's own dictionary: a large file has no room for a second
+        row = RowPlan(draft.row_no, None, None, given)
         self.plan.created.append(row)
         return row
 

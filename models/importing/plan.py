@@ -83,7 +83,7 @@ class Plan:
     """The dry run of one file.
 
     titles, mapping -- the file's columns, and the fields they are mapped to
-    created, changed -- what is to be written
+    created, changed -- what is to be written; new rows that others name stand before them
     unchanged -- how many rows say what stands already
     skipped -- (row number, why) of rows left out by the mode
     errors -- by row; any one refuses the whole
@@ -152,6 +152,26 @@ class Plan:
             said = sorted((key, _told(value)) for key, value in row.values.items())
             told.update(repr((row.row_no, row.record_id, row.version, said)).encode())
         return told.hexdigest()
+
+
+def named_first(rows: list[RowPlan]) -> tuple[list[RowPlan], set[RowPlan]]:
+    """The rows, each after those it names, else in their order; and those that name each other in a ring."""
+    ordered: dict[RowPlan, None] = {}
+    rings: set[RowPlan] = set()
+    for row in rows:
+        chain = {row: None}
+        while chain:
+            last = next(reversed(chain))
+            named = [v for v in last.values.values() if isinstance(v, RowPlan) and v not in ordered]
+            further = next((v for v in named if v not in chain), None)
+            if further is not None:
+                chain[further] = None
+                continue
+            if named:
+                rings.update(list(chain)[list(chain).index(named[0]) :])
+            del chain[last]
+            ordered[last] = None
+    return list(ordered), rings
 
 
 def _told(value: Any) -> str:

@@ -19,7 +19,7 @@ from ..spelling import PLAIN, Labels
 from .drafts import Decider, Draft, Masked
 from .look_ups import Context, ExistingRow, LookUp, NewLookUp, comparable_attrs, fetch_existing
 from .mapping import checked_mapping, named_field
-from .plan import Mode, Plan, RowPlan
+from .plan import Mode, Plan, RowPlan, named_first
 
 
 def make_plan(
@@ -281,6 +281,10 @@ class _Planner:
             if f.target is self.model:
                 self.plan.created = [row for row in self.plan.created if self._join(f, row)]
                 self.plan.changed = [row for row in self.plan.changed if self._join(f, row)]
+                self.plan.created, rings = named_first(self.plan.created)
+                for row in sorted(rings, key=lambda row: row.row_no):
+                    reason = RuleBroken(N_("This row names itself, perhaps through other rows: correct one of them."))
+                    self.plan.refuse(self.plan.error(row.row_no, reason, f.key))
 
     def _join(self, f: Field, row: RowPlan) -> bool:
         named = row.values.get(f.key)

@@ -1,7 +1,7 @@
 """A Plan -> records: all of it or nothing, in batches of one flush each."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -72,7 +72,7 @@ class _Writer:
     def write(self) -> None:
         with restoring(self.session) if self.plan.trusted else nullcontext():
             self._make_look_ups()
-            for rows in in_portions((*_named_first(self.plan), *self.plan.changed), BATCH):
+            for rows in in_portions((*self.plan.created, *self.plan.changed), BATCH):
                 if len(self.plan.errors) < _MOST_FOUND:
                     self._write_or_locate(rows)
 
@@ -194,24 +194,6 @@ class _Writer:
 
 def _look_ups_in(row: RowPlan) -> list[NewLookUp]:
     return [value for value in row.values.values() if isinstance(value, NewLookUp)]
-
-
-def _named_first(plan: Plan) -> Iterator[RowPlan]:
-    """The new rows, each after those it names; rows that name each other in a ring keep the file's order."""
-    given: set[RowPlan] = set()
-    for row in plan.created:
-        chain = [row]
-        while chain:
-            missing = [
-                v for v in chain[-1].values.values() if isinstance(v, RowPlan) and v not in given and v not in chain
-            ]
-            if missing:
-                chain.append(missing[0])
-                continue
-            last = chain.pop()
-            if last not in given:
-                given.add(last)
-                yield last
 
 
 def explained(model: type[Model], problem: Exception) -> RuleBroken:

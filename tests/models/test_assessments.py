@@ -580,6 +580,26 @@ def test_changing_one_answer_works_the_total_out_anew(session: Session, assess: 
     assert (feeding.score, assessment.total, assessment.final_level.code) == (5, 95, "mild")
 
 
+def test_answers_entered_by_keys_alone_come_to_the_same(
+    session: Session, house: SimpleNamespace, instruments: dict[str, Instrument]
+) -> None:
+    """As an import does: the assessment first, its answers one by one, relations not loaded."""
+    barthel = instruments["barthel"]
+    assessment = Assessment(
+        branch_id=house.branch.id, client_id=house.client.id, instrument_id=barthel.id, assessor_id=house.lead.id,
+        purpose=AssessmentPurpose.ROUTINE, performed_at=NOW,
+    )  # fmt: skip
+    session.add(assessment)
+    session.flush()
+    best = [max(item.options, key=lambda option: option.score) for item in barthel.items]
+
+    for option in best:
+        session.add(AssessmentAnswer(assessment_id=assessment.id, item_id=option.item_id, option_id=option.id))
+    session.flush()
+
+    assert (assessment.total, assessment.final_level.code) == (100, "independent")
+
+
 def test_the_score_of_an_answer_is_copied_from_its_option(assess: Callable[..., Assessment]) -> None:
     assert [a.score for a in assess("morse").answers] == [25, 15, 30, 20, 20, 15]
 

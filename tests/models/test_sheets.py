@@ -64,7 +64,9 @@ def test_every_usual_encoding_and_delimiter_gives_the_same_table(encoding, delim
 
 
 def test_a_mostly_ascii_file_with_one_chinese_name_is_read_as_gb18030():
-    sheet = sheets.read(delimited([["name", "city"], *[["Li Lei", "Beijing"]] * 50, ["单雪", "x"]], encoding="gbk"), "a.csv")[0]
+    sheet = sheets.read(
+        delimited([["name", "city"], *[["Li Lei", "Beijing"]] * 50, ["单雪", "x"]], encoding="gbk"), "a.csv"
+    )[0]
 
     assert sheet.rows[-1] == (52, ["单雪", "x"])
     assert str(sheet.notes[0]) == "Read as GB18030"
@@ -84,7 +86,9 @@ def test_what_was_found_can_be_overruled():
     assert rows_of("姓名\n林曉雯\n".encode("big5"), encoding="big5") == [["姓名"], ["林曉雯"]]
 
 
-@pytest.mark.parametrize(("encoding", "said"), [("big-6", "no encoding called"), ("ascii", "Line 1 is not written in ASCII")])
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("big-6", "no encoding called"), ("ascii", "Line 1 is not written in ASCII")]
+)
 def test_a_wrong_encoding_is_refused(encoding, said):
     with pytest.raises(FileRefused, match=said):
         sheets.read("姓名\n".encode(), "a.csv", encoding=encoding)
@@ -168,7 +172,12 @@ def test_a_protected_workbook_asks_for_its_password():
 def test_row_numbers_are_those_excel_shows():
     data = xlsx(lambda _, sheet: (sheet.write(3, 2, "姓名"), sheet.write(6, 2, "许佳")))
 
-    assert sheets.read(data, "a.xlsx")[0].rows[3:] == [(4, [None, None, "姓名"]), (5, []), (6, []), (7, [None, None, "许佳"])]
+    assert sheets.read(data, "a.xlsx")[0].rows[3:] == [
+        (4, [None, None, "姓名"]),
+        (5, []),
+        (6, []),
+        (7, [None, None, "许佳"]),
+    ]
 
 
 def test_cells_keep_their_types():
@@ -280,7 +289,10 @@ def ods_row(*texts, repeated=1, cells=1):
 def test_an_opendocument_table_is_read():
     blank = '<table:table-row table:number-rows-repeated="1048573"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
 
-    assert rows_of(ods(ods_row("姓名", "城市") + ods_row("许佳", "上海") + blank)) == [["姓名", "城市"], ["许佳", "上海"]]
+    assert rows_of(ods(ods_row("姓名", "城市") + ods_row("许佳", "上海") + blank)) == [
+        ["姓名", "城市"],
+        ["许佳", "上海"],
+    ]
 
 
 def biff(*cells):
@@ -331,7 +343,10 @@ def compound(name, stream):
 
 
 def test_an_old_xls_is_read():
-    assert rows_of(biff((0, 0, "姓名"), (0, 1, "工龄"), (1, 0, "许佳"), (1, 1, 7.0)), "a.xls") == [["姓名", "工龄"], ["许佳", 7]]
+    assert rows_of(biff((0, 0, "姓名"), (0, 1, "工龄"), (1, 0, "许佳"), (1, 1, 7.0)), "a.xls") == [
+        ["姓名", "工龄"],
+        ["许佳", 7],
+    ]
 
 
 # -- limits -----------------------------------------------------------------------------------------------
@@ -383,9 +398,18 @@ def test_a_document_that_declares_entities_is_refused():
         sheets.read(data, "a.ods")
 
 
-@given(kind=st.sampled_from(["xlsx", "ods", "xls"]), cut=st.integers(0, 3000), flip=st.integers(0, 9000), bit=st.integers(1, 255))
+@given(
+    kind=st.sampled_from(["xlsx", "ods", "xls"]),
+    cut=st.integers(0, 3000),
+    flip=st.integers(0, 9000),
+    bit=st.integers(1, 255),
+)
 def test_a_damaged_workbook_is_refused_and_never_crashes(kind, cut, flip, bit):
-    whole = bytearray({"xlsx": lambda: xlsx_of(TABLE), "ods": lambda: ods(ods_row("姓名")), "xls": lambda: biff((0, 0, "姓名"))}[kind]())
+    whole = bytearray(
+        {"xlsx": lambda: xlsx_of(TABLE), "ods": lambda: ods(ods_row("姓名")), "xls": lambda: biff((0, 0, "姓名"))}[
+            kind
+        ]()
+    )
     whole[flip % len(whole)] ^= bit
     data = bytes(whole[: max(len(whole) - cut, 0)] if cut % 2 else whole)
 
@@ -399,7 +423,10 @@ LABELS = ["工号", "姓名", "性别", "入职日期", "离职日期", "备注"
 
 
 def test_the_header_is_found_below_titles():
-    sheet = sheets.read(delimited([["员工花名册"], ["制表日期：2024-03-05"], [], ["工号", "姓名", "性别"], ["1", "许佳", "女"]]), "a.csv")[0]
+    sheet = sheets.read(
+        delimited([["员工花名册"], ["制表日期：2024-03-05"], [], ["工号", "姓名", "性别"], ["1", "许佳", "女"]]),
+        "a.csv",
+    )[0]
 
     header = sheets.find_header(sheet, LABELS)
 
@@ -430,7 +457,16 @@ def test_without_known_titles_the_first_wide_row_is_the_header():
 
 
 def test_totals_notes_and_blank_rows_are_no_records():
-    rows = [["姓名", "金额"], ["许佳", "1"], ["小 计", "1"], [], ["孙莉", "2"], ["合计（元）", "3"], ["备注：数据截至三月"], ["制表人：王"]]
+    rows = [
+        ["姓名", "金额"],
+        ["许佳", "1"],
+        ["小 计", "1"],
+        [],
+        ["孙莉", "2"],
+        ["合计（元）", "3"],
+        ["备注：数据截至三月"],
+        ["制表人：王"],
+    ]
     sheet = sheets.read(delimited(rows), "a.csv")[0]
     header = sheets.find_header(sheet, LABELS)
 
@@ -444,7 +480,7 @@ def test_totals_notes_and_blank_rows_are_no_records():
 def test_titles_that_lost_their_characters_are_refused_with_advice(lost):
     sheet = sheets.read(delimited([[lost * 2, lost * 3, lost * 2], ["1", "2", "3"]]), "a.csv")[0]
 
-    with pytest.raises(FileRefused, match="were lost when the file was saved. Export it again"):
+    with pytest.raises(FileRefused, match=r"were lost when the file was saved\. Export it again"):
         sheets.find_header(sheet, LABELS)
 
 

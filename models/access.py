@@ -414,36 +414,37 @@ def load_roles(session: Session, path: Path) -> int:
 
 
 def _permissions(role: Role, told: Mapping[str, Any]) -> list[RolePermission]:
-    found: dict[str, RolePermission] = {}
-    for table, verbs in sorted(told.get("may", {}).items(), key=lambda item: item[0] != "*"):
+    """The role's permissions; what the file says of a table by name overrules what it says by the star."""
+    found: dict[str, dict[str, Any]] = {}
+    for table, verbs in _by_star_first(told.get("may", {})):
         for name in by_table() if table == "*" else [table]:
             for verb in verbs.split():
-                for row in _permission_rows(role, name, verb):
-                    found[row.permission] = row
-    for table, levels in told.get("sees", {}).items():
+                found.update(_rights_told(role.code, name, verb))
+    for table, levels in _by_star_first(told.get("sees", {})):
         for name in by_table() if table == "*" else [table]:
             for secrecy, level in levels.items():
-                permission = f"{name}.sees.{secrecy}"
-                found[permission] = RolePermission(role=role, permission=permission, level=Level.from_value(level))
-    return list(found.values())
+                if table != "*" or _exists(f"{name}.sees.{secrecy}"):
+                    found[f"{name}.sees.{secrecy}"] = {"level": Level.from_value(level)}
+    if strange := [permission for permission in found if not _exists(permission)]:
+        raise ValueError(f"roles: {role.code} is given {strange[0]}, which does not exist")
+    return [RolePermission(role=role, permission=permission, **values) for permission, values in found.items()]
 
 
-def _permission_rows(role: Role, table: str, told: str) -> list[RolePermission]:
+def _by_star_first(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(told.items(), key=lambda item: item[0] != "*")
+
+
+def _rights_told(code: str, table: str, told: str) -> dict[str, dict[str, Any]]:
     barred, told = told.startswith("-"), told.removeprefix("-")
     verb, _, scope = told.partition("@")
-    model = by_table()[table]
-    every = (*VERBS, *(t.name for t in transitions_of(model) if not t.by_clock))
-    if verb != "*" and verb not in every:
-        raise ValueError(f"roles: {role.code} is given {table}.{verb}, which does not exist")
-    return [
-        RolePermission(
-            role=role,
-            permission=f"{table}.{name}",
-            effect=Effect.DENY if barred else Effect.ALLOW,
-            scope=Scope.from_value(scope) if scope else Scope.GROUP,
-        )
-        for name in (every if verb == "*" else (verb,))
-    ]
+    if table not in by_table():
+        raise ValueError(f"roles: {code} is given {table}.{verb}, which does not exist")
+    moves = (t.name for t in transitions_of(by_table()[table]) if not t.by_clock)
+    values = {
+        "effect": Effect.DENY if barred else Effect.ALLOW,
+        "scope": Scope.from_value(scope) if scope else Scope.GROUP,
+    }
+    return {f"{table}.{name}": values for name in ((*VERBS, *moves) if verb == "*" else (verb,))}
 
 
 # -- signing in -----------------------------------------------------------------------------------------
@@ -487,7 +488,7 @@ def _as_bytes(password: str) -> bytes:
 
 def _as_login(typed: str) -> str:
     """A user name as it is kept and compared, whatever was typed: no database takes control characters."""
-    return "".join(c for c in typed.strip().lower() if c.isprintable())[:60]
+    return "".join(c if c.isprintable() else "?" for c in typed.strip().lower())[:60]
 
 
 def verify_password(session: Session, login: str, password: str) -> UserAccount | None:

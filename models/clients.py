@@ -88,7 +88,7 @@ class Client(BranchScoped, Model):
     )
     source: Mapped[Name | None] = mapped_column(info={"label": N_("Source channel"), "search": False})
     referred_by_id: Mapped[int | None] = mapped_column(ForeignKey("client.id"), info={"label": N_("Referred by")})
-    due_date: Mapped[Day | None]
+    due_date: Mapped[Day | None] = mapped_column(info={"label": N_("Expected date of delivery")})
     occupation: Mapped[Name | None] = mapped_column(info={"search": False})
     ethnicity: Mapped[Name | None] = mapped_column(info={"search": False})
     religion: Mapped[Name | None] = mapped_column(info={"secrecy": "religion", "search": False})
@@ -360,7 +360,7 @@ class Newborn(Model):
 class AllergyKind(Choice):
     DRUG = "drug", N_("Drug"), "red"
     FOOD = "food", N_("Food"), "amber"
-    CONTACT = "contact", N_("Contact"), "amber"
+    CONTACT = "contact", N_("Contact allergen"), "amber"
     RELIGIOUS = "religious", N_("Religious taboo"), "blue"
     PREFERENCE = "preference", N_("Preference"), "neutral"
 

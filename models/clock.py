@@ -70,27 +70,46 @@ class CalendarDay(Model):
 def is_workday(session: Session, day: date) -> bool:
     """Whether people work on *day*: the calendar table first, then the published calendar with its make-up
     days, then Monday to Friday for years not yet published."""
-    kind = session.scalar(select(CalendarDay.kind).where(CalendarDay.day == day))
-    if kind is not None:
-        return kind in {DayKind.WORKDAY, DayKind.MAKEUP}
-    try:
-        return bool(chinese_calendar.is_workday(day))
-    except NotImplementedError:
-        return day.weekday() < 5
+    return _works(_told(session, day, day), day)
 
 
 def add_working_days(session: Session, day: date, count: int) -> date:
     """The day *count* working days after *day*; the day itself is not counted."""
+    told: dict[date, DayKind] = {}
+    told_until = day
     while count > 0:
         day += timedelta(days=1)
-        count -= is_workday(session, day)
+        if day > told_until:
+            told_until = day + timedelta(days=2 * count + 10)
+            told = _told(session, day, told_until)
+        count -= _works(told, day)
     return day
 
 
 def working_days_between(session: Session, start: date, end: date) -> int:
     """Working days after *start* up to and including *end*; 0 when end is not after start."""
+    told = _told(session, start, end)
     days = (start + timedelta(days=n) for n in range(1, (end - start).days + 1))
-    return sum(is_workday(session, day) for day in days)
+    return sum(_works(told, day) for day in days)
+
+
+def _told(session: Session, first: date, last: date) -> dict[date, DayKind]:
+    """What the calendar table says of the days from *first* to *last*."""
+    days = select(CalendarDay.day, CalendarDay.kind).where(
+        CalendarDay.day.between(first, last), CalendarDay.deleted_at.is_(None)
+    )
+    # A deadline is the same for everybody, also for those who may not look at the table.
+    rows = session.execute(days, execution_options={"unscoped": "the house's calendar"})
+    return {row.day: row.kind for row in rows}
+
+
+def _works(told: dict[date, DayKind], day: date) -> bool:
+    if day in told:
+        return told[day] in {DayKind.WORKDAY, DayKind.MAKEUP}
+    try:
+        return bool(chinese_calendar.is_workday(day))
+    except NotImplementedError:
+        return day.weekday() < 5
 
 
 # -- duties ---------------------------------------------------------------------------------------

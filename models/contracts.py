@@ -295,7 +295,7 @@ class Contract(BranchScoped, Model):
     def expire(self) -> None:
         """Thirty days after sending."""
 
-    @transition("status", {S.SIGNED, S.EFFECTIVE}, S.CANCELLED, label=N_("Cancel"), tone="red")
+    @transition("status", {S.SIGNED, S.EFFECTIVE}, S.CANCELLED, label=N_("Cancel the contract"), tone="red")
     def cancel(self, *, reason: Note) -> None:
         """End it before it began; whatever was paid has been settled."""
         received = self.received()
@@ -306,7 +306,7 @@ class Contract(BranchScoped, Model):
             )
         self._settle(reason)
 
-    @transition("status", {S.IN_PERFORMANCE}, S.TERMINATED, label=N_("Terminate"), tone="red")
+    @transition("status", {S.IN_PERFORMANCE}, S.TERMINATED, label=N_("Terminate the contract"), tone="red")
     def terminate(self, *, reason: Note) -> None:
         """End it under way; its settlement has been approved."""
         if not any(r.ends_contract and r.is_granted for r in self.every("refund_requests")):
@@ -413,8 +413,10 @@ class ContractItem(Model):
 
     contract_id: Mapped[int] = mapped_column(ForeignKey(Contract.id), index=True)
     item_id: Mapped[int] = mapped_column(ForeignKey(ServiceItem.id))
-    qty_promised: Mapped[Score] = mapped_column(info={"label": N_("Promised")})
-    qty_delivered: Mapped[Score] = mapped_column(default=Decimal(0), info={"label": N_("Delivered"), "derived": True})
+    qty_promised: Mapped[Score] = mapped_column(info={"label": N_("Promised quantity")})
+    qty_delivered: Mapped[Score] = mapped_column(
+        default=Decimal(0), info={"label": N_("Delivered quantity"), "derived": True}
+    )
     included: Mapped[bool] = mapped_column(default=True, info={"label": N_("Included in the price")})
     unit_price: Mapped[Money | None]
     waived_reason: Mapped[Note | None] = mapped_column(info={"derived": True})
@@ -465,7 +467,7 @@ class ContractItem(Model):
 
 class ClauseStatus(Choice):
     OPEN = "open", N_("To be explained"), "amber"
-    ACKNOWLEDGED = "acknowledged", N_("Acknowledged"), "green"
+    ACKNOWLEDGED = "acknowledged", N_("Acknowledged by the client"), "green"
 
 
 class ContractClause(Model):
@@ -479,13 +481,15 @@ class ContractClause(Model):
 
     contract_id: Mapped[int] = mapped_column(ForeignKey(Contract.id), index=True)
     kind: Mapped[ClauseKind] = mapped_column(info={"label": N_("Kind of clause")})
-    text: Mapped[Note] = mapped_column(info={"label": N_("Wording")})
+    text: Mapped[Note] = mapped_column(info={"label": N_("Text of the clause")})
     is_key: Mapped[bool] = mapped_column(
         default=True,
         info={"label": N_("Key clause"), "help": N_("Must be explained and acknowledged before signing")},
     )
     explained_by_id: Mapped[int | None] = mapped_column(ForeignKey(Staff.id), info={"derived": True})
-    acknowledged_at: Mapped[Instant | None] = mapped_column(info={"derived": True})
+    acknowledged_at: Mapped[Instant | None] = mapped_column(
+        info={"label": N_("Time of acknowledgement"), "derived": True}
+    )
     status: Mapped[ClauseStatus] = mapped_column(default=ClauseStatus.OPEN)
 
     contract: Mapped[Contract] = relationship(back_populates="clauses")

@@ -8,7 +8,7 @@ record's own ``check()`` asked: at every flush, in this order.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from .fields import Field, field_map, fields_of, own_fields, relations_of
 from .workflow import ruled, state_columns
 
 INTEGER_LIMIT = 2**31 - 1
+MOST_DIGITS = 18
 
 
 class Serial(Base):
@@ -70,7 +71,7 @@ def _align_relations(session: Session, obj: Model) -> None:
             key = None if given is None else given.__dict__.get("id", NO_VALUE)
             if given is not None and key in (None, NO_VALUE):
                 continue  # it is new as well: the flush gives both their keys
-            if key != obj.__dict__.get(field.attr):
+            if key != obj.__dict__.get(field.attr, NO_VALUE if state.persistent else None):
                 setattr(obj, field.attr, key)
         elif field.attr in state.committed_state and field.key in obj.__dict__ and state.persistent:
             related = obj.__dict__[field.key]
@@ -139,6 +140,8 @@ def _settle_record(session: Session, obj: Model) -> None:
     _complete(session, obj, kept)
     if not restored:
         obj.derive()
+    for field in changed_fields(obj):
+        _settle(obj, field)
     _require(obj)
     obj.check()
 
@@ -156,11 +159,18 @@ def _complete(session: Session, obj: Model, kept: bool) -> None:
         if field.key in state.committed_state or (kept and field.attr not in state.committed_state):
             continue  # the relation itself was given, or loads by itself
         if (known.__dict__.get("id") if known is not None else None) != key:
-            related = session.get(field.target, key) if key is not None else None  # type: ignore[arg-type]
+            related = _named(session, field, key)
             # Set, so that the other side's collection knows it too; but None would empty the key of a record
             # that is there and only out of sight.
             if related is not None or key is None:
                 setattr(obj, field.key, related)
+
+
+def _named(session: Session, field: Field, key: int | None) -> Any:
+    """The record that *key* names, be it as new as the one that points at it; None when it is out of sight."""
+    assert field.target is not None
+    found = session.get(field.target, key) if key is not None else None
+    return found or next((o for o in session.new if isinstance(o, field.target) and o.__dict__.get("id") == key), None)
 
 
 def changed_fields(obj: Model) -> list[Field]:
@@ -231,10 +241,19 @@ def _tidied(field: Field, value: Any) -> Any:
         return habit.tidy(value)
     if field.choices is not None and not isinstance(value, field.choices):
         return _chosen(field, value)
-    exact = isinstance(field.column.type, sa.Numeric) and field.column.type.asdecimal
-    if exact and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Decimal(str(value))
-    return value
+    return _exact(field, value)
+
+
+def _exact(field: Field, value: Any) -> Any:
+    """Numbers with a fixed number of places stand with just so many; those a rule worked out are rounded to them."""
+    column = field.column.type
+    if not isinstance(column, sa.Numeric) or not column.asdecimal or column.scale is None or isinstance(value, bool):
+        return value
+    number = Decimal(str(value)) if isinstance(value, (int, float)) else value
+    if not isinstance(number, Decimal) or not number.is_finite() or number.adjusted() > MOST_DIGITS:
+        return number
+    exact = number.quantize(Decimal(1).scaleb(-column.scale), ROUND_HALF_UP)
+    return exact if field.derived or exact == number else number
 
 
 def _chosen(field: Field, value: Any) -> Any:

@@ -243,6 +243,8 @@ def _edited(obj: Model) -> _Entry | None:
     before, after = {}, {}
     for f in _recorded(type(obj)):
         if f.attr in committed and committed[f.attr] != present.get(f.attr):
+            if committed[f.attr] is NO_VALUE:
+                raise RuntimeError(f"{f} was written inside the flush: its relation needs back_populates")
             before[f.attr], after[f.attr] = plain(f, committed[f.attr]), plain(f, present.get(f.attr))
     return _entry(obj, "edit", before, after) if before else None
 

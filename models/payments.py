@@ -239,7 +239,7 @@ class RefundRequest(Model):
     )
     return_reason: Mapped[Note | None] = mapped_column(info={"label": N_("Reason for sending back"), "derived": True})
     paid_by_id: Mapped[int | None] = mapped_column(ForeignKey(Staff.id), info={"derived": True})
-    paid_at: Mapped[Instant | None] = mapped_column(info={"derived": True})
+    paid_at: Mapped[Instant | None] = mapped_column(info={"label": N_("Paid out at"), "derived": True})
     paid_ref: Mapped[Name | None] = mapped_column(
         info={"derived": True, "label": N_("Payment reference"), "search": False}
     )
@@ -305,7 +305,7 @@ class RefundRequest(Model):
         """Hand it to finance."""
         self.submitted_by = acting_staff(self)
 
-    @transition("status", {R.SUBMITTED}, R.FN_CHECKED, label=N_("Check"), tone="blue")
+    @transition("status", {R.SUBMITTED}, R.FN_CHECKED, label=N_("Check the amount"), tone="blue")
     def check_by_finance(self) -> None:
         """Finance found the amount right."""
         self.checked_by = self._other_than(self.submitted_by_id)

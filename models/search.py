@@ -99,6 +99,7 @@ def _name(name: str) -> Iterator[Token]:
             yield Token("".join(syllables), 90)
             yield Token("".join(s[:1] for s in syllables), 80)
             if len(syllables) > 1:
+                yield Token(syllables[0], 85)  # "li" means 李丽华 before it means 张丽
                 yield Token("".join(syllables[1:]), 60)
     for word in name.split()[1:]:
         yield Token(word, 70)

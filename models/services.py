@@ -15,11 +15,11 @@ AREA = N_("Contracts")
 
 
 class ServiceUnit(Choice):
-    TIME = "time", N_("Time")
-    NIGHT = "night", N_("Night")
-    DAY = "day", N_("Day")
-    SESSION = "session", N_("Session")
-    PIECE = "piece", N_("Piece")
+    TIME = "time", N_("Per time")
+    NIGHT = "night", N_("Per night")
+    DAY = "day", N_("Per day")
+    SESSION = "session", N_("Per session")
+    PIECE = "piece", N_("Per piece")
 
 
 class ServiceItem(Model):

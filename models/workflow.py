@@ -70,7 +70,8 @@ class Parameter:
     @property
     def secrecy(self) -> str | None:
         info = self.column.info
-        return info.get("secrecy", info.get("word", {}).get("secrecy"))
+        told: str | None = info.get("secrecy", info.get("word", {}).get("secrecy"))
+        return told
 
     @property
     def length(self) -> int | None:

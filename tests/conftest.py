@@ -23,9 +23,7 @@ NO_SKIP = os.environ.get("KANGHU_NO_SKIP") == "1"
 REALDATA_ABSENT = "../shared/realdata is not there: these files are not ours to carry"
 
 # Two shared cores make any deadline a matter of luck; in CI the examples are the same every time.
-hypothesis.settings.register_profile(
-    "kanghu", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
-)
+hypothesis.settings.register_profile("kanghu", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("kanghu")
 
 FAILED = pytest.StashKey[bool]()

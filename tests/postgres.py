@@ -202,7 +202,5 @@ def _maintain(url: str, statement: str) -> None:
         "dbname": address.database,
         **address.query,
     }
-    with psycopg.connect(
-        **{key: value for key, value in login.items() if value}, autocommit=True
-    ) as connection:
+    with psycopg.connect(**{key: value for key, value in login.items() if value}, autocommit=True) as connection:
         connection.execute(statement)

@@ -47,7 +47,7 @@ def error_file(plan: Plan, labels: Labels = PLAIN) -> bytes:
 
 def _reasons(plan: Plan, row_no: int, labels: Labels) -> str:
     found = [(e.column, shown(e.reason, labels)) for e in plan.errors if e.row_no == row_no]
-    return "\n".join(f"{column}: {reason}" if column else reason for column, reason in found)
+    return "\n".join(f"{labels.show(column)}: {reason}" if column else reason for column, reason in found)
 
 
 def shown(reason: RuleBroken, labels: Labels) -> str:

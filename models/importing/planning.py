@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from .. import policy
 from ..base import Model
 from ..choices import N_
-from ..errors import Label, RuleBroken
+from ..errors import Labels as SeveralLabels
+from ..errors import RuleBroken
 from ..fields import Field, field
 from ..parsing import is_masked, parser
 from ..references import JOINT, in_portions, split_reference, tidy
@@ -215,7 +216,7 @@ class _Planner:
                 N_("There is no record no. %(number)s, or you may not see it."), field="id", number=number
             )
         if draft.existing is not None and same_key is not None and same_key is not draft.existing:
-            what = Label(self.given[self.key[-1]].label) if len(self.key) == 1 else Label(N_("key"))
+            what = SeveralLabels(self.given[name].label for name in self.key)
             return RuleBroken(
                 N_("Record no. %(number)s has this %(what)s already."), field=last, number=same_key["id"], what=what
             )

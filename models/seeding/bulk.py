@@ -1,6 +1,7 @@
 """Rows by the thousand: the fastest door of each database, with what the search needs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -89,7 +90,7 @@ class Records(Bulk):
         return [pattern.format(n=n, year=year) for n in serials]
 
     def _found_by(self, records: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
-        table = self.model.__tablename__
+        table = str(self.model.__tablename__)  # SQLAlchemy keeps a str of its own, which drivers adapt one by one
         for record in records:
             seen = set()
             for n, f in self._searched:
@@ -107,3 +108,18 @@ def _names(f: Field, value: str) -> tuple[tuple[str, int, bool], ...]:
 def _texts(f: Field, value: str) -> tuple[tuple[str, int, bool], ...]:
     """The tokens of one value; names repeat, numbers do not."""
     return _names(f, value) if f.kind == "name" else _names.__wrapped__(f, value)
+
+
+@contextmanager
+def roomy_cache(session: Session) -> Iterator[None]:
+    """Inside the block SQLite keeps 128 MB of pages at hand: indexes of millions grow in all places at once."""
+    if session.get_bind().dialect.name != "sqlite":
+        yield
+        return
+    connection = session.connection()
+    before = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+    connection.exec_driver_sql("PRAGMA cache_size = -131072")
+    try:
+        yield
+    finally:
+        session.connection().exec_driver_sql(f"PRAGMA cache_size = {int(before)}")

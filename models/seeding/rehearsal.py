@@ -30,7 +30,7 @@ from ..services import Package
 from ..staff import Sex, Staff, StaffCategory, StaffStatus
 from ..training import TrainingRecord, TrainingRecordStatus, TrainingSession, TrainingSessionStatus, add_months
 from ..values import with_check_digit
-from .bulk import Records
+from .bulk import Records, roomy_cache
 from .deals import KINDS
 from .names import Names
 
@@ -68,9 +68,10 @@ def make_clients(session: Session, count: int) -> None:
     journal.note(session, journal.Act.SEED, label="rehearsal", detail={"clients": count})
     filler.employ(max(count // CLIENTS_PER_STAFF, len(filler.houses) * 3))
     session.commit()
-    for start in range(0, count, BATCH):
-        filler.fill(min(BATCH, count - start))
-        session.commit()
+    with roomy_cache(session):
+        for start in range(0, count, BATCH):
+            filler.fill(min(BATCH, count - start))
+            session.commit()
 
 
 @dataclass

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
 import sqlalchemy as sa
 from flask import Flask
@@ -42,6 +44,15 @@ def make_app(url: str, folder: Path) -> Flask:
         demo=True, now=None,
     )  # fmt: skip
     return create_app(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty_passwords() -> Iterator[None]:
+    """Passwords are hashed as cheaply as argon2 can: a house has twenty people, and each test signs some in."""
+    kept = access._hasher
+    access._hasher = cache(lambda: argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    yield
+    access._hasher = kept
 
 
 # -- the houses, made once -----------------------------------------------------------------------------------

@@ -458,6 +458,26 @@ def test_rules_of_the_record_and_of_the_table_are_found_by_a_rehearsal(house):
     assert house.scalar(sa.select(sa.func.count(Staff.id))) == 0
 
 
+def test_refusals_are_located_on_both_databases(database_url):
+    engine = models.database.connect(database_url)
+    Base.metadata.create_all(engine)
+    with models.database.open_session(engine, System("tests")) as session:
+        session.add(Branch(code="SH01", name="上海店", line=LineOfBusiness.POSTPARTUM))
+        session.commit()
+        rows = [f"{n},员工{n},,2024-03-05,{'2020-01-01' if n == 7 else ''}" for n in range(20)]
+        plan = plan_for(session, "\n".join([f"{HEAD},离职日期", *rows]))
+        bring(session, f"{HEAD}\n12,许佳,,2024-03-05")
+
+        importing.rehearse(session, plan)
+
+        assert [(row_no, said[:40]) for row_no, _, said in problems(plan)] == [
+            (9, "The values do not fit together (Leaves a"),
+            (14, "Another record has the same Staff no. al"),
+        ]
+        assert session.scalar(sa.select(sa.func.count(Staff.id))) == 1
+    engine.dispose()
+
+
 def test_a_rehearsal_leaves_no_trace_and_the_plan_as_it_was(house):
     plan = plan_for(house, f"{HEAD},职位\n1,许佳,市场部,2024-03-05,经理", create_missing=True)
 
@@ -654,7 +674,7 @@ def test_a_refusal_is_told_in_the_readers_language(house):
 
     data = importing.error_file(plan_for(house, "工号,姓名\n1,许佳"), Told())
 
-    assert sheets.read(data, "a.xlsx")[0].rows[1][1][-1] == "Hired on: “入职日期”必填。"
+    assert sheets.read(data, "a.xlsx")[0].rows[1][1][-1] == "入职日期: “入职日期”必填。"
 
 
 def test_the_template_is_a_file_to_fill_in(house):

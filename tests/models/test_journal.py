@@ -178,6 +178,28 @@ def test_a_relation_is_told_by_its_key(house: House):
     assert (before, after) == ({"department_id": house.nursing}, {"department_id": house.hr})
 
 
+def test_a_relation_emptied_before_anybody_loaded_it_is_told_by_what_it_was(house: House):
+    with house.session() as session:
+        staff = session.get(Staff, house.he_jing)
+        session.commit()
+        staff.manager = None
+        session.commit()
+
+        [(_, _, _, before, after)] = last_changes(session)
+
+    assert (before, after) == ({"manager_id": house.xu_jia}, {"manager_id": None})
+
+
+def test_an_amount_is_told_with_all_its_places(house: House):
+    with house.session() as session:
+        session.get(Staff, house.he_jing).monthly_salary = 9500
+        session.commit()
+
+        [(_, _, _, before, after)] = last_changes(session)
+
+    assert (before, after) == ({"monthly_salary": "9000.00"}, {"monthly_salary": "9500.00"})
+
+
 def test_a_collection_told_from_the_other_end_is_a_change_of_the_part(house: House):
     with house.session() as session:
         department, hangzhou = session.get(Department, house.hr), session.get(Branch, house.hangzhou)

@@ -100,7 +100,7 @@ def test_two_earnest_payments_of_one_save_are_judged_together(session, contract)
             )
         )
 
-    with pytest.raises(RuleBroken, match="Earnest money of 13601 exceeds"):
+    with pytest.raises(RuleBroken, match=r"Earnest money of 13601\.00 exceeds"):
         session.flush()
 
 
@@ -110,7 +110,7 @@ def test_earnest_money_that_was_reversed_makes_room_again(session, contract, peo
     take(session, contract, people, 13600, PaymentKind.EARNEST_MONEY)
 
 
-@pytest.mark.parametrize("amount", ["0", "-5"])
+@pytest.mark.parametrize("amount", ["0.00", "-5.00"])
 def test_a_payment_is_of_something(session, contract, people, amount):
     with pytest.raises(RuleBroken, match=f"A payment of {amount} is none"):
         take(session, contract, people, amount)
@@ -266,7 +266,7 @@ def test_above_twenty_thousand_the_owner_approves(session, contract, people, amo
 
 @pytest.mark.parametrize(
     ("of", "amount", "left"),
-    [(Purpose.PRICE, "15000.01", "15000.00"), (Purpose.DEPOSIT, "5001", "5000.00"), (Purpose.EXTRA, "1", "0")],
+    [(Purpose.PRICE, "15000.01", "15000.00"), (Purpose.DEPOSIT, "5001.00", "5000.00"), (Purpose.EXTRA, "1.00", "0")],
 )
 def test_refunds_never_exceed_what_was_confirmed_for_the_same_purpose(session, contract, people, of, amount, left):
     pay(session, contract, people, 15000)
@@ -296,7 +296,7 @@ def test_a_withdrawn_refund_makes_room_again(session, contract, people):
 
 
 def test_a_refund_below_nothing_is_refused(session, contract):
-    with pytest.raises(RuleBroken, match="A refund of -1 is none"):
+    with pytest.raises(RuleBroken, match=r"A refund of -1\.00 is none"):
         ask(session, contract, -1)
 
 

@@ -2,31 +2,54 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 import models
 from models import clock, seeding
-from models.access import Role, RoleGrant, RolePermission, UserAccount, verify_password
-from models.assessments import Assessment
-from models.base import Base
-from models.clients import Client, ClientRelation
-from models.contracts import Contract
-from models.feedback import Feedback
+from models.access import Role, RoleGrant, RolePermission, UserAccount, load_principal, verify_password
+from models.appraisals import Appraisal, AppraisalStatus
+from models.assessment_answers import AssessmentAnswer
+from models.assessments import Assessment, AssessmentPurpose
+from models.base import Base, Model
+from models.clients import Client, ClientLine, ClientRelation
+from models.complaints import (
+    CauseCategory,
+    Complaint,
+    ComplaintMember,
+    ComplaintStatus,
+    MemberRole,
+    Remedy,
+    RemedyKind,
+)
+from models.contracts import ClauseKind, Contract, ContractClause, ContractKind, ContractStatus
+from models.cycles import AppraisalCycle, CycleKind
+from models.errors import Forbidden
+from models.feedback import ComplaintCategory, Feedback, FeedbackChannel, FeedbackKind, Severity
 from models.fields import models as every_model
+from models.instruments import Instrument
 from models.journal import Operation
-from models.payments import Payment
+from models.organisation import Branch, Department
+from models.payments import Payment, PaymentKind, PaymentMethod, RefundCause, RefundRequest
 from models.policy import Level, Scope, System, permissions, secrecy_classes
 from models.search import find
-from models.staff import Staff
+from models.seeding.people import load_people
+from models.services import Package
+from models.staff import Credential, CredentialKind, Staff
 from models.training import TrainingRecord, TrainingSession
 from models.values import resident_id_problem
 from models.workflow import transitions_of
+
+AnyModel = TypeVar("AnyModel", bound=Model)
 
 SEED = Path(__file__).resolve().parents[2] / "seed"
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=clock.HOUSE_ZONE)
@@ -268,6 +291,213 @@ def test_everything_that_happens_in_the_demo_lies_in_the_past(demo: Session) -> 
 
     assert latest is not None
     assert latest <= NOW
+
+
+# -- the cast at work, each with the rights of their role -------------------------------------------------
+
+
+@pytest.fixture
+def staffed(tmp_path: Path) -> Iterator[Session]:
+    """The houses with their people and one client, before anything happened."""
+    with _open(f"sqlite:///{tmp_path / 'staffed.db'}") as session, clock.at(NOW):
+        seeding.load_house(session, SEED)
+        people = load_people(session, SEED / "demo")
+        session.add(
+            Client(
+                branch=people["林晓雯"].branch, line=ClientLine.POSTPARTUM, name="陈雨婷", id_number="110101199003074426",
+                primary_contact=people["林晓雯"],
+            )
+        )  # fmt: skip
+        session.commit()
+        yield session
+
+
+@contextmanager
+def _as(session: Session, login: str) -> Iterator[Session]:
+    """A session of its own in which the holder of *login* is at work; commits at the end."""
+    account = session.scalars(select(UserAccount).where(UserAccount.login == login)).one()
+    principal = load_principal(session, account.id, clock.today())
+    session.commit()  # lets go of the only writer's lock
+    assert principal is not None
+    engine = session.get_bind()
+    assert isinstance(engine, sa.Engine)
+    with models.database.open_session(engine, principal) as own:
+        yield own
+        own.commit()
+
+
+def _the(session: Session, model: type[AnyModel]) -> AnyModel:
+    """The only record of *model*, or the last one."""
+    return session.scalars(select(model).order_by(model.id.desc())).first()  # type: ignore[return-value]
+
+
+def test_a_contract_goes_from_quote_to_refund_through_the_hands_of_the_cast(staffed: Session) -> None:
+    with _as(staffed, "linxiaowen") as desk:
+        client = _the(desk, Client)
+        package = desk.scalars(select(Package).where(Package.code == "PP28")).one()
+        contract = Contract(
+            branch=client.branch, client=client, package=package, kind=ContractKind.POSTPARTUM, start_on=date(2026, 5, 3),
+            list_amount=Decimal(85000), agreed_amount=Decimal(68000),
+        )  # fmt: skip
+        clauses = [
+            ContractClause(contract=contract, kind=k, text="约定", is_key=k is ClauseKind.FEES) for k in ClauseKind
+        ]
+        desk.add_all([contract, *clauses])
+        desk.flush()
+        contract.submit()
+    with _as(staffed, "zhaomingyuan") as director:
+        _the(director, Contract).approve(reason="老客户介绍")
+    with _as(staffed, "linxiaowen") as desk:
+        contract = _the(desk, Contract)
+        contract.send()
+        next(c for c in contract.clauses if c.is_key).acknowledge()
+        contract.sign(signer="陈雨婷")
+        desk.add(
+            Payment(
+                contract=contract, kind=PaymentKind.ADVANCE, amount=Decimal(30000), method=PaymentMethod.WECHAT,
+            )
+        )  # fmt: skip
+    with _as(staffed, "qianfang") as finance:
+        _the(finance, Payment).confirm()
+    with _as(staffed, "linxiaowen") as desk:
+        _the(desk, Contract).take_effect()
+    with _as(staffed, "zhoumin") as service:
+        contract = _the(service, Contract)
+        refund = RefundRequest(contract=contract, cause=RefundCause.CLIENT_COOLING_OFF, amount=Decimal(30000))
+        service.add(refund)
+        service.flush()
+        refund.submit()
+    with _as(staffed, "qianfang") as finance:
+        _the(finance, RefundRequest).check_by_finance()
+    with _as(staffed, "wangliqun") as owner:
+        _the(owner, RefundRequest).approve_for_group()
+    with _as(staffed, "qianfang") as finance:
+        _the(finance, RefundRequest).pay(reference="B20260302")
+    with _as(staffed, "zhaomingyuan") as director:
+        _the(director, Contract).cancel(reason="冷静期内解约")
+
+    assert _the(staffed, Contract).status is ContractStatus.CANCELLED
+
+
+def test_a_complaint_is_settled_by_the_people_of_scenario_cs_1(staffed: Session) -> None:
+    with _as(staffed, "zhoumin") as service:
+        client = _the(service, Client)
+        said = Feedback(
+            branch=client.branch, client=client, channel=FeedbackChannel.HOTLINE, content="夜班护士慢，还争辩"
+        )
+        service.add(said)
+        service.flush()
+        said.route(kind=FeedbackKind.COMPLAINT, category=ComplaintCategory.ATTITUDE, severity=Severity.SERIOUS)
+        complaint = _the(service, Complaint)
+        complaint.acknowledge()
+        roles = {"何静": MemberRole.NAMED, "顾海燕": MemberRole.LEAD, "吴海峰": MemberRole.MEMBER}
+        found = service.scalars(select(Staff).where(Staff.name.in_(roles)))
+        service.add_all(ComplaintMember(complaint=complaint, staff=who, role=roles[who.name]) for who in found)
+    with _as(staffed, "shenguoqiang") as manager:
+        complaint = _the(manager, Complaint)
+        nursing = manager.scalars(select(Department).where(Department.code == "NUR")).one()
+        complaint.investigate(apology_at=clock.now(), responsible_department=nursing)
+        manager.add(Remedy(complaint=complaint, kind=RemedyKind.COMPENSATION, amount=Decimal(600)))
+        manager.flush()
+        complaint.propose(proposal="致歉并补偿", cause_category=CauseCategory.STAFFING, cause_text="排班不足")
+    with _as(staffed, "shenguoqiang") as manager, pytest.raises(Forbidden):
+        _the(manager, Complaint).approve()
+    with _as(staffed, "zhaomingyuan") as director:
+        _the(director, Complaint).approve_as_director()
+    with _as(staffed, "zhoumin") as service:
+        complaint = _the(service, Complaint)
+        complaint.execute()
+        _the(service, Remedy).deliver()
+        complaint.notify(opinion="可以接受", satisfaction=4)
+
+    assert _the(staffed, Complaint).status is ComplaintStatus.NOTIFIED
+
+
+def test_an_assessment_is_made_by_the_nurse_and_put_in_force_by_the_nurse_lead(staffed: Session) -> None:
+    staffed.add(_licence(staffed, "何静"))
+    staffed.commit()
+    with _as(staffed, "hejing") as nurse:
+        client = _the(nurse, Client)
+        barthel = nurse.scalars(select(Instrument).where(Instrument.code == "barthel")).one()
+        me = nurse.scalars(select(Staff).where(Staff.name == "何静")).one()
+        made = Assessment(
+            branch=client.branch, client=client, instrument=barthel, purpose=AssessmentPurpose.ROUTINE, assessor=me,
+            performed_at=NOW,
+        )  # fmt: skip
+        nurse.add(made)
+        nurse.flush()
+        made.answers.extend(AssessmentAnswer(item=item, option=item.options[0]) for item in barthel.items)
+        nurse.flush()
+        made.submit()
+    with _as(staffed, "hejing") as nurse, pytest.raises(Forbidden):
+        _the(nurse, Assessment).review()
+    with _as(staffed, "xujia") as lead:
+        made = _the(lead, Assessment)
+        made.review()
+        made.confirm()
+
+    assert _the(staffed, Assessment).total == 100
+
+
+def _licence(session: Session, name: str) -> Credential:
+    holder = session.scalars(select(Staff).where(Staff.name == name)).one()
+    licence = Credential(
+        staff=holder, kind=CredentialKind.NURSE_LICENCE, number="2022310001", issued_on=date(2024, 1, 1)
+    )
+    session.add(licence)
+    session.flush()
+    licence.verify()
+    return licence
+
+
+def test_a_month_is_appraised_by_everybody_in_their_own_part(staffed: Session) -> None:
+    with _as(staffed, "sunli") as hr:
+        branch = hr.scalars(select(Branch).where(Branch.code == "SH01")).one()
+        cycle = AppraisalCycle(
+            branch=branch, kind=CycleKind.AD_HOC, period_start=date(2026, 2, 1), period_end=date(2026, 2, 28),
+            opens_on=date(2026, 3, 2), closes_on=date(2026, 3, 16), occasion="专项考核",
+        )  # fmt: skip
+        nurse = hr.scalars(select(Staff).where(Staff.name == "何静")).one()
+        hr.add_all([cycle, Appraisal(cycle=cycle, staff=nurse)])
+        hr.flush()
+        cycle.open()
+    _score(staffed, "hejing", "self_points", Appraisal.score_self)
+    with _as(staffed, "sunli") as hr:
+        _the(hr, AppraisalCycle).start_scoring()
+        with pytest.raises(Forbidden):
+            _the(hr, Appraisal).score()
+    _score(staffed, "xujia", "manager_points", Appraisal.score)
+    with _as(staffed, "zhaomingyuan") as director:
+        _the(director, AppraisalCycle).calibrate()
+    with _as(staffed, "sunli") as hr:
+        _the(hr, AppraisalCycle).publish()
+    with _as(staffed, "hejing") as nurse_session:
+        _the(nurse_session, Appraisal).acknowledge(opinion="同意")
+
+    assert _the(staffed, Appraisal).status is AppraisalStatus.ACKNOWLEDGED
+
+
+def _score(session: Session, login: str, pen: str, hand_in: Callable[[Appraisal], None]) -> None:
+    with _as(session, login) as own:
+        appraisal = _the(own, Appraisal)
+        for score in appraisal.live_scores():
+            if not score.indicator.is_computed:
+                setattr(score, pen, Decimal(85))
+        own.flush()
+        hand_in(appraisal)
+
+
+def test_the_front_desk_of_one_branch_finds_nobody_of_another(demo: Session) -> None:
+    account = demo.scalars(select(UserAccount).where(UserAccount.login == "linxiaowen")).one()
+    principal = load_principal(demo, account.id, clock.local_day(NOW))
+    demo.commit()
+    engine = demo.get_bind()
+    assert isinstance(engine, sa.Engine)
+    assert principal is not None
+
+    with models.database.open_session(engine, principal) as desk:
+        assert find(desk, Client, "王建国") == []
+        assert [c.name for c in find(desk, Client, "陈雨婷")] == ["陈雨婷"]
 
 
 # -- houses of any size -----------------------------------------------------------------------------------

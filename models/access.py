@@ -292,33 +292,40 @@ def _holds_as_wide(held: HeldRole, grant: RoleGrant) -> bool:
 
 
 def _keep_one_administrator(record: Model, name: str) -> None:
-    """Refuse to write *record* when nobody could administer the house after it and somebody can before."""
+    """Refuse to write *record* when somebody can administer the house before it and nobody could after it."""
     session = _session_of(record)
+    option = {"unscoped": "who administers the house"}
     with session.no_autoflush:
-        grants = session.scalars(
-            select(RoleGrant)
-            .join(Role, Role.id == RoleGrant.role_id)
-            .where(Role.code == "ADMIN")
-            .options(joinedload(RoleGrant.role), joinedload(RoleGrant.user))
-            .execution_options(unscoped="who administers the house")
-        ).all()
-    standing = [g for g in grants if _administers_by(g, now=False)]
-    coming = [g for g in session.new if isinstance(g, RoleGrant)]
-    if standing and not any(_administers_by(g) and g not in session.deleted for g in (*grants, *coming)):
-        raise RuleBroken(N_("%(login)s is the last administrator: appoint another first."), login=name)
+        standing = session.scalars(_administering(clock.today()), execution_options=option).all()
+        touched = [g for g in (*session.new, *session.dirty) if isinstance(g, RoleGrant)]
+        leaving = session.deleted
+        if standing and not any(_administers_by(g, session) for g in (*standing, *touched) if g not in leaving):
+            raise RuleBroken(N_("%(login)s is the last administrator: appoint another first."), login=name)
 
 
-def _administers_by(grant: RoleGrant, now: bool = True) -> bool:
-    """Whether *grant* makes its holder an administrator: as it is about to be written, or as it stands."""
+def _administering(on: date) -> sa.Select[RoleGrant]:
+    """The grants that make administrators on the day *on*, as the database has them."""
+    grant = RoleGrant
+    return (
+        select(grant)
+        .join(Role, Role.id == grant.role_id)
+        .join(UserAccount, UserAccount.id == grant.user_id)
+        .where(Role.code == "ADMIN", UserAccount.state == AccountState.ACTIVE)
+        .where(*(model.deleted_at.is_(None) for model in (grant, Role, UserAccount)))
+        .where(sa.or_(grant.valid_from.is_(None), grant.valid_from <= on))
+        .where(sa.or_(grant.valid_to.is_(None), grant.valid_to >= on))
+    )
 
-    def value(record: Any, attr: str) -> Any:
-        return getattr(record, attr) if now else _before(record, attr)
 
-    account, role = grant.user, grant.role
-    if account is None or role is None or any(value(r, "deleted_at") is not None for r in (grant, account, role)):
+def _administers_by(grant: RoleGrant, session: Session) -> bool:
+    """Whether *grant*, as it is about to be written, makes its holder an administrator."""
+    option = {"unscoped": "who administers the house"}
+    role = grant.role or session.get(Role, grant.role_id, execution_options=option)
+    account = grant.user or session.get(UserAccount, grant.user_id, execution_options=option)
+    if account is None or role is None or any(r.deleted_at is not None for r in (grant, account, role)):
         return False
-    in_office = in_force(value(grant, "valid_from"), value(grant, "valid_to"), clock.today())
-    return in_office and value(role, "code") == "ADMIN" and value(account, "state") is AccountState.ACTIVE
+    active = account.state in {AccountState.ACTIVE, None}  # None: as new as the grant
+    return active and role.code == "ADMIN" and in_force(grant.valid_from, grant.valid_to, clock.today())
 
 
 # -- principals ---------------------------------------------------------------------------------------

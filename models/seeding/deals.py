@@ -70,36 +70,44 @@ class Deals:
 
     def negotiate(self, who: Newcomer, client: Client) -> Negotiation:
         """From the draft until the contract is in effect; None when it does not come to that."""
-        desk, at, end = who.desk, who.arrived_at + DAY * 3, self._end(who)
+        at = who.arrived_at + DAY * 3
         yield At(at, who.contact)
-        contract = self._draft(who, client, at.date())
-        if who.until is S.DRAFT:
+        contract, end = self._draft(who, client, at.date()), self._end(who)
+        yield from self._offer(who, contract, at, end)
+        if contract.status is not S.SENT or end == "expire" or who.until is S.SENT:
             return None
-        yield At(at + HOUR, who.contact)
-        if end == "void":
-            contract.void()
-            return None
-        if contract.needs_approval():
-            yield from self._ask_approval(who, contract, at)
-            if contract.status is who.until:
-                return None
-        yield At(at + DAY * 2, who.contact)
-        contract.send()
-        if end == "expire" or who.until is S.SENT:
-            return None
-        yield At(at + DAY * 3, who.contact)
-        for clause in contract.clauses:
-            if clause.is_key and clause.status is ClauseStatus.OPEN:
-                clause.acknowledge()
-        contract.sign(signer=client.name)
-        yield from self._deposit(who, contract, at + DAY * 3)
+        yield from self._sign(who, contract, at + DAY * 3)
         if who.until is S.SIGNED:
             return None
         contract.take_effect()
         if end == "cancel":
-            yield from self.cancel(desk, contract, at + DAY * 6)
+            yield from self.cancel(who.desk, contract, at + DAY * 6)
             return None
         return contract
+
+    def _offer(self, who: Newcomer, contract: Contract, at: datetime, end: str | None) -> Life:
+        """Send the draft, after an approval where it needs one; or drop it."""
+        if who.until is S.DRAFT:
+            return
+        yield At(at + HOUR, who.contact)
+        if end == "void":
+            contract.void()
+            return
+        if contract.needs_approval():
+            yield from self._ask_approval(who, contract, at)
+            if contract.status is who.until:
+                return
+        yield At(at + DAY * 2, who.contact)
+        contract.send()
+
+    def _sign(self, who: Newcomer, contract: Contract, at: datetime) -> Life:
+        """Key clauses acknowledged one by one, the signature, the deposit."""
+        yield At(at, who.contact)
+        for clause in contract.clauses:
+            if clause.is_key and clause.status is ClauseStatus.OPEN:
+                clause.acknowledge()
+        contract.sign(signer=contract.client.name)
+        yield from self._deposit(who, contract, at)
 
     def _end(self, who: Newcomer) -> str | None:
         """How one in seven contracts ends too early."""
@@ -248,23 +256,24 @@ class Deals:
             asked.send_back(reason="已使用天数少算一天，请核对入住记录。")
             return
         asked.check_by_finance()
-        if until is RefundStatus.FN_CHECKED:
-            return
+        yield At(at + HOUR * 6, officer)
         if until is RefundStatus.WITHDRAWN:
-            yield At(at + HOUR * 6, officer)
             asked.withdraw(reason="客户决定继续履行合同。")
-            return
-        large = amount > GROUP_APPROVAL_ABOVE
+        elif until is not RefundStatus.FN_CHECKED:
+            yield from self._pay_back(desk, asked, at, until)
+
+    def _pay_back(self, desk: Desk, asked: RefundRequest, at: datetime, until: RefundStatus) -> Life:
+        """Approved by the director, or by the owner when it is large, then paid by finance."""
+        large = asked.amount > GROUP_APPROVAL_ABOVE
         yield At(at + HOUR * 8, self.owner if large else desk.director)
         (asked.approve_for_group if large else asked.approve)()
+        yield At(at + DAY * 2, desk.accountant)
         if until is RefundStatus.APPROVED:
             return
-        yield At(at + DAY * 2, finance)
         asked.pay(reference=f"转账{at:%Y%m%d}{asked.id:04d}")
-        if until is RefundStatus.PAID:
-            return
-        yield At(at + DAY * 2 + HOUR, finance)
-        asked.close()
+        yield At(at + DAY * 2 + HOUR, desk.accountant)
+        if until is not RefundStatus.PAID:
+            asked.close()
 
 
 def _round(amount: Decimal) -> Decimal:

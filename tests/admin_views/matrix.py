@@ -37,7 +37,6 @@ from tests.cast import AUDITOR, CAST, KEYHOLDER, Person
 FILE = Path(__file__).with_name("matrix.csv")
 PEOPLE = (*CAST, AUDITOR)
 KINDS = "sfodtm"  # from far to near
-FIRST_OF_THEIR_ROLE = tuple({p.role: p for p in reversed(PEOPLE)}.values())
 
 # What policy says when it refuses, in English; everything else that is refused is refused by a rule.
 NOT_GRANTED = ("may not “", "No role has been granted", "expressly barred")
@@ -183,8 +182,11 @@ class House:
         self._let_go()
         shutil.copy(self.path, self.kept)
         self.kept_count = self.last = self.count()
+        self.kept_rights = self._ask("SELECT last FROM serial WHERE series = 'access'")
 
     def restore(self) -> None:
+        if self._ask("SELECT last FROM serial WHERE series = 'access'") != self.kept_rights:
+            signing_in._principals.clear()
         self._let_go()
         shutil.copy(self.kept, self.path)
         self.last = self.kept_count
@@ -192,29 +194,25 @@ class House:
     def _let_go(self) -> None:
         with self.app.app_context():
             db.engine.dispose()
-        with sqlite3.connect(self.path) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        signing_in._principals.clear()
+        self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _ask(self, statement: str, *values: Any) -> Any:
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(statement, values).fetchone()[0]
+        finally:
+            connection.close()
 
     def has_changed(self) -> bool:
         """Whether anything was done since the house was put back."""
         return self.count() != self.kept_count
 
     def version(self, table: str, number: int) -> str:
-        connection = sqlite3.connect(self.path)
-        try:
-            return str(connection.execute(f"SELECT version FROM {table} WHERE id = ?", (number,)).fetchone()[0])
-        finally:
-            connection.close()
+        return str(self._ask(f"SELECT version FROM {table} WHERE id = ?", number))
 
     def count(self) -> int:
         """The number of operations there were; exports are not counted, for they change nothing."""
-        connection = sqlite3.connect(self.path)
-        try:
-            return int(connection.execute("SELECT count(*) FROM operation WHERE kind <> 'export'").fetchone()[0])
-        finally:
-            connection.close()
+        return int(self._ask("SELECT count(*) FROM operation WHERE kind <> 'export'"))
 
 
 # -- trying ------------------------------------------------------------------------------------------------------
@@ -226,7 +224,9 @@ class Attempts:
     def __init__(self, house: House, person: Person, model: type[Model]) -> None:
         self.house, self.model, self.table = house, model, model.__tablename__
         self.browser, self.place = house.browsers[person], house.facts.places[person.login]
-        self.is_first = person in FIRST_OF_THEIR_ROLE
+        # The heaviest pages are asked for by every third person, in turn.
+        self.in_turn = (PEOPLE.index(person) + fields.models().index(model)) % 3 == 0
+        self.unseen: set[int] = set()
         self.samples = house.facts.samples(model, self.place)
         self.at = f"/admin/{self.table}"
         self.problems: list[str] = []
@@ -237,7 +237,7 @@ class Attempts:
         found["view"] = self._view()
         if not found["view"] and self._is_closed():
             return found
-        if self.is_first:
+        if self.in_turn:
             self._list()
         for verb in ("export", "import", "edit", "create"):
             found[verb] = getattr(self, f"_{verb}")()
@@ -267,15 +267,19 @@ class Attempts:
         return ""
 
     def _view(self) -> str:
-        """A record's page opens, or is not there; then neither are its other pages."""
-        for kind, number in self.samples.items():
-            code = self.browser.get(f"{self.at}/details/?id={number}").status_code
+        """A record's page opens, or is not there; then nothing can be done to it either, and it is tried no more."""
+        for kind, number in list(self.samples.items()):
+            code = self.browser.get(f"{self.at}/{'details' if self.in_turn else 'menu'}/?id={number}").status_code
             if code == 200:
                 return kind
             if code == 403:
                 break
-            self._expect(404, f"edit/?id={number}")
-            self._expect(404, f"menu/?id={number}")
+            self._expect(404, f"details/?id={number}")
+            for door in ("edit", "delete"):
+                code = self.browser.post(f"{self.at}/{door}/?id={number}", {"id": number}).status_code
+                if code != 404:
+                    self._complain(f"POST {door}/?id={number} answers {code} instead of 404")
+            self.unseen.add(self.samples.pop(kind))
         return ""
 
     def _is_closed(self) -> bool:
@@ -291,12 +295,11 @@ class Attempts:
         return True
 
     def _list(self) -> None:
-        """The list shows what is seen and not a row more: asked for the farthest record."""
-        number = next(iter(self.samples.values()), 0)
-        listed = reading.rows(self.browser.get(f"{self.at}/?id={number}").text) == [number]
-        seen = self.browser.get(f"{self.at}/menu/?id={number}").status_code == 200
-        if listed != seen:
-            self._complain(f"#{number} is listed: {listed}, but seen: {seen}")
+        """The list shows the farthest record that is seen, and not one that is not."""
+        for number in [*list(self.unseen)[:1], *list(self.samples.values())[:1]]:
+            listed = reading.rows(self.browser.get(f"{self.at}/?id={number}").text)
+            if listed != ([] if number in self.unseen else [number]):
+                self._complain(f"asked for #{number}, the list shows {listed}")
 
     def _edit(self) -> str:
         return self._farthest(self._edit_one)
@@ -333,11 +336,13 @@ class Attempts:
         return pairs
 
     def _export(self) -> str:
-        answer = self.browser.get(f"{self.at}/export/csv/")
-        if answer.status_code != 200:
-            return ""
-        told = {int(row[0]) for row in list(csv.reader(io.StringIO(answer.data.decode("utf-8-sig"))))[1:]}
-        return next((kind for kind, number in self.samples.items() if number in told), "")
+        for kind, number in self.samples.items():
+            answer = self.browser.get(f"{self.at}/export/csv/?id={number}")
+            if answer.status_code != 200:
+                return ""
+            if answer.data.decode("utf-8-sig").count("\r\n") > 1:
+                return kind
+        return ""
 
     def _import(self) -> str:
         if self.browser.get(f"{self.at}/import/").status_code == 403:
@@ -367,7 +372,8 @@ class Attempts:
             sent = {"name": transition.name, "id": str(number), "apply": "1", **asked}
             return self.browser.post(f"{self.at}/action/", sent)
 
-        return self._farthest(fire, self.house.facts.samples(self.model, self.place, transition))
+        samples = self.house.facts.samples(self.model, self.place, transition)
+        return self._farthest(fire, {kind: number for kind, number in samples.items() if kind in self.samples})
 
     def _done(self, answer: Any) -> bool:
         """Whether policy let it through: then it happened, or a rule spoke."""

@@ -172,6 +172,14 @@ def test_audit_changes_nothing_and_sees_no_secret_whole(house: Session, grants: 
     assert seen == {Level.MASKED}
 
 
+@pytest.mark.parametrize("code", ["OW", "AU"])
+def test_who_sees_everything_has_a_level_for_every_secret(house: Session, code: str) -> None:
+    secrets = {f"{m.__tablename__}.sees.{secrecy}" for m in every_model() for secrecy in secrecy_classes(m)}
+    seen = select(RolePermission.permission).join(RolePermission.role).where(Role.code == code)
+
+    assert secrets - set(house.scalars(seen)) == set()
+
+
 @pytest.mark.parametrize("code", ["HR", "FN", "ADMIN", "DIRECTORY"])
 def test_who_does_not_care_for_clients_sees_no_health(house: Session, code: str) -> None:
     seen = select(RolePermission.permission).join(RolePermission.role).where(Role.code == code)

@@ -97,10 +97,15 @@ class AssessmentAnswer(Model):
         if low is not None and value < low:
             raise RuleBroken(
                 N_("“%(item)s” is %(value)s, below %(limit)s: check the value."),
-                field="number", item=item.text, value=value, limit=low,
+                field="number", item=item.text, value=_figure(value), limit=_figure(low),
             )  # fmt: skip
         if item.maximum is not None and value > item.maximum:
             raise RuleBroken(
                 N_("“%(item)s” is %(value)s, above %(limit)s: check the value."),
-                field="number", item=item.text, value=value, limit=item.maximum,
+                field="number", item=item.text, value=_figure(value), limit=_figure(item.maximum),
             )  # fmt: skip
+
+
+def _figure(value: Decimal) -> str:
+    """A figure as people write it: 46, not 46.00."""
+    return f"{value.normalize():f}"

@@ -643,7 +643,7 @@ class Remedy(Model):
         if self.amount is not None and self.amount <= 0:
             raise RuleBroken(
                 N_("A remedy of %(amount)s CNY is none: enter an amount above 0, or leave it empty."),
-                field="amount", amount=self.amount,
+                field="amount", amount=f"{self.amount.normalize():f}",
             )  # fmt: skip
         if self.amount is None and self.kind in {RemedyKind.COMPENSATION, RemedyKind.REFUND}:
             raise RuleBroken(N_("“%(kind)s” needs an amount: enter it."), field="amount", kind=self.kind)

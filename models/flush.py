@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.base import NO_VALUE
 
 from . import values
@@ -23,7 +24,7 @@ from .choices import N_
 from .clock_source import now
 from .errors import Label, RuleBroken
 from .fields import Field, field_map, fields_of, own_fields, relations_of
-from .workflow import ruled, state_columns
+from .workflow import judging, ruled, state_columns
 
 INTEGER_LIMIT = 2**31 - 1
 MOST_DIGITS = 18
@@ -70,7 +71,10 @@ def _align_relations(session: Session, obj: Model) -> None:
             given = obj.__dict__.get(field.key)
             key = None if given is None else given.__dict__.get("id", NO_VALUE)
             if given is not None and key in (None, NO_VALUE):
-                continue  # it is new as well: the flush gives both their keys
+                # It is new as well: the flush gives both their keys, over the old one, which must be known by then.
+                # A key that was never set since the record was made reads as None and is not kept by reading it.
+                set_committed_value(obj, field.attr, getattr(obj, field.attr))
+                continue
             if key != obj.__dict__.get(field.attr, NO_VALUE if state.persistent else None):
                 setattr(obj, field.attr, key)
         elif field.attr in state.committed_state and field.key in obj.__dict__ and state.persistent:
@@ -137,13 +141,24 @@ def _settle_record(session: Session, obj: Model) -> None:
         _guard_state(session, obj)
     for field in changed:
         _settle(obj, field)
-    _complete(session, obj, kept)
-    if not restored:
-        obj.derive()
-    for field in changed_fields(obj):
-        _settle(obj, field)
-    _require(obj)
-    obj.check()
+    with judging(session):
+        _forget_unseen(session, obj)
+        _complete(session, obj, kept)
+        if not restored:
+            obj.derive()
+        for field in changed_fields(obj):
+            _settle(obj, field)
+        _require(obj)
+        obj.check()
+
+
+def _forget_unseen(session: Session, obj: Model) -> None:
+    """Let go of relations that look empty only because their record is out of the person's sight: rules read them."""
+    state, told = sa.inspect(obj), obj.__dict__
+    for field in relations_of(type(obj)) if state.persistent else ():
+        loaded = field.key in told and field.key not in state.committed_state
+        if loaded and told[field.key] is None and told.get(field.attr) is not None:
+            session.expire(obj, [field.key])
 
 
 def _complete(session: Session, obj: Model, kept: bool) -> None:

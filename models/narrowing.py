@@ -23,8 +23,10 @@ from sqlalchemy.sql.util import ClauseAdapter, surface_selectables
 from .base import Base
 from .fields import by_table
 from .policy import Subject, System, criterion
+from .workflow import sees_all
 
 _ENTITY = "parententity"  # how the ORM marks what it knows as a part of a model
+_RULE = System("rule")
 
 
 def attach(session_class: type[Session]) -> None:
@@ -37,14 +39,15 @@ def _narrow(execution: Any) -> None:
     Execution options: ``unscoped`` (why) shows every row, ``include_deleted`` the recycled ones too.
     """
     options, statement = execution.execution_options, execution.statement
-    if execution.is_column_load or options.get("unscoped") or options.get("unjournaled"):
+    if execution.is_column_load or options.get("unscoped"):
         return
-    if _is_text(statement):
+    if _is_text(statement) and not options.get("unjournaled"):
         raise _cannot_narrow("SQL text shows every row", "select a model's attributes")
     if not execution.is_select:
         return
     tables = _tables_of(statement, by_sqlalchemy=execution.is_relationship_load)
-    subject = execution.session.info.get("principal")
+    # A rule must not take what its user cannot see for what is not there.
+    subject = _RULE if sees_all(execution.session) else execution.session.info.get("principal")
     deleted_too = bool(options.get("include_deleted"))
     rules = [rule for name in sorted(tables) if (rule := _rule(subject, name, deleted_too)) is not None]
     if rules:

@@ -181,6 +181,22 @@ def ruled(session: Session) -> bool:
     return bool(session.info.get("rule_depth"))
 
 
+@contextmanager
+def judging(session: Session) -> Iterator[None]:
+    """Inside the block a rule looks at records without writing: what holds does not depend on who is looking."""
+    before = session.info.get("judging", False)
+    session.info["judging"] = True
+    try:
+        yield
+    finally:
+        session.info["judging"] = before
+
+
+def sees_all(session: Session) -> bool:
+    """Whether a rule is reading in this session now, past the sight of the person at work."""
+    return ruled(session) or bool(session.info.get("judging"))
+
+
 _permit: list[Callable[[Session, str, Any], None]] = []
 
 

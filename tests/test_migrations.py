@@ -1,15 +1,17 @@
 """A migrated database is the one the models describe, on SQLite and on PostgreSQL."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from admin_views.extensions import db
-from models.base import Base
 from tests.admin_views.conftest import make_app
 
 ROOT = Path(__file__).resolve().parents[1]
+MAKE = "import sys, sqlalchemy, models; models.base.Base.metadata.create_all(sqlalchemy.create_engine(sys.argv[1]))"
 
 
 def shape(engine: sa.Engine) -> dict[str, set[str]]:
@@ -39,7 +41,9 @@ def test_migrating_gives_what_the_models_describe(kind, tmp_path, request):
         migrated, made = fresh_database(server), fresh_database(server)
     app = make_app(migrated, tmp_path)
     engine = sa.create_engine(made)
-    Base.metadata.create_all(engine)
+    # In a process of its own: making tables on PostgreSQL leaves marks on the metadata (SQLAlchemy 2.1.9,
+    # AddConstraint) that take the foreign keys of a circle out of the tables made next.
+    subprocess.run([sys.executable, "-c", MAKE, made], check=True, cwd=ROOT)
 
     result = app.test_cli_runner().invoke(args=["migrate-db"])
 
